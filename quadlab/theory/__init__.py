@@ -1,0 +1,1 @@
+"""Closed forms. Every function runs on numbers, NumPy arrays, SymPy expressions and Arb balls."""
