@@ -6,11 +6,14 @@ a value of their types can only exist once they have been.
 """
 
 import sys
+from math import inf
+from numbers import Rational
 
 import numpy as np
 
 __all__ = [
-    "asinh", "cos", "cosh", "erf", "erfc", "exp", "is_arb", "is_symbolic", "log", "sin", "sinh", "sqrt", "where",
+    "asinh", "cbrt", "cos", "cosh", "erf", "erf_between", "erfc", "exact_arithmetic", "exp", "greater", "hypot",
+    "is_arb", "is_symbolic", "log", "maximum", "quotient", "sin", "sinh", "sqrt", "where",
 ]  # fmt: skip
 
 
@@ -26,20 +29,46 @@ def is_arb(value):
     return flint is not None and isinstance(value, flint.arb)
 
 
-def _elementwise(name, numeric):
-    """The function `name` of SymPy, of Arb, or `numeric` of NumPy."""
+def exact_arithmetic(*values):
+    """What makes any number a SymPy number, if one of the values (or array elements) is symbolic; an Arb ball,
+    if one of them is; None if all of them are ordinary numbers.
+    """
+    elements = [x for value in values for x in (value.flat if _holds_objects(value) else (value,))]
+    symbolic, ball = any(map(is_symbolic, elements)), any(map(is_arb, elements))
+    if symbolic and ball:
+        raise ValueError("SymPy expressions and Arb balls do not mix in one call")
+    if symbolic:
+        return sys.modules["sympy"].sympify
+    return _to_ball if ball else None
 
-    def function(x):
-        if is_symbolic(x):
-            return getattr(sys.modules["sympy"], name)(x)
-        if is_arb(x):
-            return getattr(x, name)()
-        if isinstance(x, np.ndarray) and x.dtype == object:
-            return np.vectorize(function, otypes=[object])(x)
-        return numeric(x)
+
+def _to_ball(x):
+    arb = sys.modules["flint"].arb
+    return arb(int(x.numerator)) / int(x.denominator) if isinstance(x, Rational) else arb(x)
+
+
+def _holds_objects(value):
+    return isinstance(value, np.ndarray) and value.dtype == object
+
+
+def _elementwise(name, numeric, symbolic=None, ball=None, doc=None):
+    """A function of numbers or arrays (`numeric`), expressions (`symbolic`, or SymPy's function of this name)
+    and balls (`ball`, or Arb's method of this name).
+    """
+
+    def function(*arguments):
+        if any(map(_holds_objects, arguments)):
+            return np.vectorize(function, otypes=[object])(*arguments)
+        if any(map(is_symbolic, arguments)):
+            sympy = sys.modules["sympy"]
+            return (symbolic or getattr(sympy, name))(*map(sympy.sympify, arguments))
+        if any(map(is_arb, arguments)):
+            balls = map(_to_ball, arguments)
+            return ball(*balls) if ball else getattr(next(balls), name)(*balls)
+        return numeric(*arguments)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{name}(x) on a number, an array, a SymPy expression or an Arb ball."
+    function.__doc__ = doc or f"{name}(x) on a number, an array, a SymPy expression or an Arb ball."
     return function
 
 
@@ -56,16 +85,94 @@ def _special(name):
     return numeric
 
 
-sqrt = _elementwise("sqrt", np.sqrt)
-exp = _elementwise("exp", np.exp)
-log = _elementwise("log", np.log)
+def _growing(name):
+    """Arb's method of this name, with the infinite limit that Arb leaves undetermined."""
+    return lambda x: x if x == inf else getattr(x, name)()
+
+
+sqrt = _elementwise("sqrt", np.sqrt, ball=_growing("sqrt"))
+cbrt = _elementwise("cbrt", np.cbrt, ball=lambda x: x if x in (0, inf) else x.root(3))
+exp = _elementwise("exp", np.exp, ball=_growing("exp"))
+log = _elementwise("log", np.log, ball=_growing("log"))
 sin = _elementwise("sin", np.sin)
 cos = _elementwise("cos", np.cos)
-sinh = _elementwise("sinh", np.sinh)
-cosh = _elementwise("cosh", np.cosh)
-asinh = _elementwise("asinh", np.arcsinh)
+sinh = _elementwise("sinh", np.sinh, ball=_growing("sinh"))
+cosh = _elementwise("cosh", np.cosh, ball=_growing("cosh"))
+asinh = _elementwise("asinh", np.arcsinh, ball=_growing("asinh"))
 erf = _elementwise("erf", _special("erf"))
 erfc = _elementwise("erfc", _special("erfc"))
+
+
+def _square_root_of_sum_of_squares(x, y):
+    return sqrt(x**2 + y**2)
+
+
+def _larger(x, y):
+    return sys.modules["sympy"].Max(x, y)
+
+
+hypot = _elementwise(
+    "hypot",
+    np.hypot,
+    symbolic=_square_root_of_sum_of_squares,
+    ball=_square_root_of_sum_of_squares,
+    doc="sqrt(x^2 + y^2) without intermediate overflow.",
+)
+maximum = _elementwise(
+    "maximum",
+    np.maximum,
+    symbolic=_larger,
+    ball=lambda x, y: x.max(y),
+    doc="The larger of two values.",
+)
+greater = _elementwise(
+    "greater",
+    np.greater,
+    symbolic=lambda x, y: x > y,
+    ball=lambda x, y: x > y,
+    doc="x > y; a relation for expressions, certainty for balls.",
+)
+
+
+def _divide_numbers(x, y):
+    with np.errstate(all="ignore"):
+        return np.where((x == 0) | (y == inf), 0, np.divide(x, y))[()]
+
+
+def _divide_symbols(x, y):
+    sympy = sys.modules["sympy"]
+    if x.is_zero or y is sympy.oo:
+        return sympy.Integer(0)
+    return sympy.oo if y.is_zero else x / y
+
+
+def _divide_balls(x, y):
+    if x == 0 or y == inf:
+        return _to_ball(0)
+    return _to_ball(inf) if y == 0 else x / y
+
+
+quotient = _elementwise(
+    "quotient",
+    _divide_numbers,
+    symbolic=_divide_symbols,
+    ball=_divide_balls,
+    doc="x / y for x, y >= 0, where zero or something over infinity is 0, x / 0 infinite; overflow is infinite.",
+)
+
+
+def _erf_between_numbers(low, high):
+    # Beyond 1/2 both values of erf are close to one and their difference would cancel.
+    return np.where(low > 1 / 2, erfc(low) - erfc(high), erf(high) - erf(low))[()]
+
+
+erf_between = _elementwise(
+    "erf_between",
+    _erf_between_numbers,
+    symbolic=lambda low, high: erf(high) - erf(low),
+    ball=lambda low, high: erf(high) - erf(low),
+    doc="erf(high) - erf(low), keeping the digits when both are small or both are large and positive.",
+)
 
 
 def where(condition, if_true, if_false):
@@ -74,9 +181,11 @@ def where(condition, if_true, if_false):
     >>> where(np.array([True, False]), 1.0, 2.0)
     array([1., 2.])
     """
-    if is_symbolic(condition):
-        sympy = sys.modules["sympy"]
-        return sympy.Piecewise((if_true, condition), (if_false, True))
-    if isinstance(condition, (bool, np.bool_)):
-        return if_true if condition else if_false
-    return np.where(condition, if_true, if_false)
+    if is_symbolic(condition) and condition not in (True, False):
+        return sys.modules["sympy"].Piecewise((if_true, condition), (if_false, True))
+    exact = exact_arithmetic(if_true, if_false)
+    if _holds_objects(condition) or (exact and any(map(np.ndim, (condition, if_true, if_false)))):
+        return np.vectorize(where, otypes=[object])(condition, if_true, if_false)
+    if exact:
+        return exact(if_true if condition else if_false)
+    return np.where(condition, if_true, if_false)[()]

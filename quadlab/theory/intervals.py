@@ -6,11 +6,11 @@ from math import inf
 
 import numpy as np
 
-from quadlab.theory.elementary import is_arb, is_symbolic
+from quadlab.theory.elementary import exact_arithmetic, is_arb, is_symbolic
 
 __all__ = [
-    "Interval", "extended_non_negative", "extended_positive", "momentum_range", "non_negative", "positive",
-    "real", "whole_positive",
+    "Interval", "admit", "admit_broadcast", "extended_non_negative", "extended_positive", "momentum_range",
+    "non_negative", "positive", "real", "refuse", "require_broadcast", "whole_positive",
 ]  # fmt: skip
 
 
@@ -54,22 +54,24 @@ class Interval:
         if is_symbolic(value) or is_arb(value):
             self._check_exact(name, value)
             return value
-        array = value if type(value).__module__.partition(".")[0] == "cupy" else np.asarray(value)
-        if array.dtype == object and any(is_symbolic(v) or is_arb(v) for v in array.flat):
+        refusal = f"{name} must be {self._accepted()}, got"
+        try:
+            array = value if type(value).__module__.partition(".")[0] == "cupy" else np.asarray(value)
+        except ValueError:
+            raise ValueError(f"{refusal} rows of unequal length") from None
+        if array.dtype == object and exact_arithmetic(array):
             for element in array.flat:
                 self.check(name, element)
             return array
-        if array.dtype.kind not in "iuf":
-            try:
-                array = np.asarray(value, dtype=object).astype(np.float64)
-            except (TypeError, ValueError):
-                raise ValueError(f"{name} must be {self._accepted()}, got {value!r}") from None
-            if np.asarray(value).dtype.kind in "bSU":
-                raise ValueError(f"{name} must be {self._accepted()}, got {value!r}")
-        array = array.astype(np.float64)
+        if array.dtype.kind not in "iufO" or _holds_other_than_numbers(array):
+            raise ValueError(f"{refusal} {value!r}")
+        try:
+            array = array.astype(np.float64) + 0.0  # turns -0.0 into 0.0
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"{refusal} {value!r}") from None
         inside = self._contains(array)
         if not inside.all():
-            raise ValueError(f"{name} must be {self._accepted()}, got {array[~inside].flat[0]:.17g}")
+            raise ValueError(f"{refusal} {float(array[~inside].flat[0])!r}")
         return array[()]
 
     def draw(self, rng, size=None):
@@ -91,12 +93,14 @@ class Interval:
         return inside & ((array == np.floor(array)) | np.isinf(array)) if self.whole else inside
 
     def _check_exact(self, name, value):
-        sympy = sys.modules.get("sympy")
         if is_arb(value):
-            impossible = value.is_nan()
+            impossible = value.is_nan() or (self.whole and not value.contains_integer())
         else:
-            impossible = value is sympy.nan or value.is_extended_real is False
-            impossible |= self.whole and value.is_integer is False and value.is_infinite is not True
+            sympy = sys.modules["sympy"]
+            impossible = not isinstance(value, sympy.Expr) or value.is_extended_real is False
+            impossible = impossible or value is sympy.nan
+            if self.whole and not impossible:
+                impossible = value.is_integer is False or (value.is_number and (value % 1).is_zero is False)
         if not impossible:
             outside = (
                 value < self.lower if self.lower_closed else value <= self.lower,
@@ -107,6 +111,66 @@ class Interval:
             raise ValueError(f"{name} must be {self._accepted()}, got {value}")
 
 
+def _holds_other_than_numbers(array):
+    others = (bool, np.bool_, str, bytes, type(None))
+    return array.dtype == object and any(isinstance(element, others) for element in array.flat)
+
+
+def admit(**arguments):
+    """Check each `name=(value, interval)` and return the values, in this order, in one arithmetic.
+
+    Numbers become float64; next to a symbol or a ball they become SymPy numbers or balls, so that 1 stays one.
+    ValueError when a value is not admissible.
+
+    >>> admit(learning_rate=(1, positive), momentum=([0, 0.9], momentum_range))
+    [np.float64(1.0), array([0. , 0.9])]
+    """
+    checked = {name: interval.check(name, value) for name, (value, interval) in arguments.items()}
+    exact = exact_arithmetic(*checked.values())
+    if exact is None:
+        return list(checked.values())
+    convert = np.vectorize(exact, otypes=[object])
+    return [convert(np.asarray(value, dtype=object))[()] for value, _ in arguments.values()]
+
+
+def admit_broadcast(**arguments):
+    """As `admit`, for arguments that must broadcast against each other."""
+    values = admit(**arguments)
+    require_broadcast(**dict(zip(arguments, values, strict=True)))
+    return values
+
+
+def require_broadcast(**values):
+    """ValueError naming the arguments and their shapes unless they broadcast against each other.
+
+    >>> require_broadcast(eigenvalues=np.ones(3), gradient=np.ones(2))
+    Traceback (most recent call last):
+    ...
+    ValueError: shapes do not broadcast: eigenvalues (3,), gradient (2,)
+    """
+    shapes = {name: np.shape(value) for name, value in values.items()}
+    try:
+        np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"shapes do not broadcast: {listed}") from None
+
+
+def refuse(violated, requirement, **arguments):
+    """ValueError stating the requirement and the offending values where it is certainly violated.
+
+    >>> refuse(np.array([False, True]), "momentum must be below rate", momentum=0.5, rate=np.array([1.0, 0.2]))
+    Traceback (most recent call last):
+    ...
+    ValueError: momentum must be below rate, got momentum 0.5, rate 0.2
+    """
+    violated, *values = np.broadcast_arrays(violated, *arguments.values())
+    for index in np.ndindex(violated.shape):
+        if violated[index] == True:  # noqa: E712 (SymPy's true is not True, an undecided relation is neither)
+            listed = ", ".join(f"{name} {value[index]}" for name, value in zip(arguments, values, strict=True))
+            raise ValueError(f"{requirement}, got {listed}")
+
+
 positive = Interval(0, inf, typical=(1e-3, 1e3), words="positive and finite")
 non_negative = Interval(0, inf, lower_closed=True, typical=(1e-3, 1e3), words="non-negative and finite")
 extended_non_negative = Interval(
@@ -115,6 +179,4 @@ extended_non_negative = Interval(
 extended_positive = Interval(0, inf, upper_closed=True, typical=(1e-3, 1e3), words="positive")
 real = Interval(-inf, inf, typical=(-3, 3), words="finite")
 momentum_range = Interval(0, 1, lower_closed=True, typical=(0, 0.99), words="in [0, 1)")
-whole_positive = Interval(
-    1, inf, lower_closed=True, whole=True, typical=(1, 20), words="a whole number >= 1"
-)
+whole_positive = Interval(1, inf, lower_closed=True, whole=True, typical=(1, 20), words="a whole number >= 1")

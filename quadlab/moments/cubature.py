@@ -1,0 +1,85 @@
+"""Exact finite stand-ins for random laws: an expectation becomes a weighted sum over points."""
+
+from functools import reduce
+from itertools import product
+
+import numpy as np
+import sympy
+
+__all__ = ["enumerate_samples", "finite_law", "noise_points"]
+
+DEGREE = 5
+
+
+def noise_points(rule, values):
+    """Points (n, noises) and weights (n,) with the moments of the rule's noises up to order five.
+
+    Each noise is replaced by -r, 0, r with r^2 = m4/m2 and outer weights m2^2/(2 m4), which has the same second
+    and fourth moment and the same vanishing odd ones; the sources are independent.
+
+    Raises ValueError where a fourth moment is infinite.
+
+    >>> from quadlab.dynamics import sgd_additive_noise
+    >>> points, weights = noise_points(sgd_additive_noise(), {})
+    >>> [round(float(weights @ points[:, 0]**k), 12) for k in range(6)]
+    [1.0, 0.0, 1.0, 0.0, 3.0, 0.0]
+    """
+    columns, weights = [], []
+    for noise in rule.noises:
+        tail = noise_number(noise.law.tail, values)
+        if tail <= 4:
+            raise ValueError(f"the fourth moment of {noise.symbol} is infinite ({noise.law.name}, tail {tail:g})")
+        second, fourth = (noise_number(noise.moment(order), values) for order in (2, 4))
+        reach, weight = np.sqrt(fourth / second), second**2 / (2 * fourth)
+        columns.append((-reach, 0.0, reach))
+        weights.append((weight, 1 - 2 * weight, weight))
+    combined = np.array([np.prod(combination) for combination in product(*weights)])
+    return np.array(list(product(*columns))).reshape(len(combined), len(rule.noises)), combined
+
+
+def noise_number(expression, values):
+    """The number that an expression in the parameters has for the given values, keyed by name."""
+    expression = sympy.sympify(expression)
+    return float(expression.subs({symbol: values[symbol.name] for symbol in expression.free_symbols}))
+
+
+def finite_law(covariance):
+    """Points (2d, d), equally likely, with mean zero and the given covariance: +-sqrt(d) times the columns of a factor.
+
+    >>> points = finite_law([[4.0, 0.0], [0.0, 1.0]])
+    >>> np.round(points.T @ points / len(points), 12)
+    array([[4., 0.],
+           [0., 1.]])
+    """
+    covariance = np.atleast_2d(np.asarray(covariance, dtype=float))
+    values, vectors = np.linalg.eigh(covariance)
+    if (values < -1e-12 * max(values.max(), 0.0)).any() or not np.allclose(covariance, covariance.T):
+        raise ValueError(f"covariance must be symmetric and positive semidefinite, got eigenvalues {values}")
+    factor = vectors * np.sqrt(np.clip(values, 0, None))
+    columns = np.sqrt(len(covariance)) * factor.T
+    return np.concatenate([columns, -columns])
+
+
+def enumerate_samples(points, samples, *, antithetic=False):
+    """All outcomes, equally likely, of the mean of `samples` independent draws from `points`: (len(points)^samples, d).
+
+    With `antithetic` each draw is followed by its negative; a last odd draw stays alone.
+
+    >>> enumerate_samples(np.array([[1.0], [-1.0]]), 2).ravel()
+    array([ 1.,  0.,  0., -1.])
+    """
+    pairs, alone = divmod(samples, 2) if antithetic else (0, samples)
+    outcomes = np.zeros((1, points.shape[1]))
+    for sign in [0.0] * pairs + [1.0] * alone:
+        outcomes = (outcomes[:, None, :] + sign * points[None, :, :]).reshape(-1, points.shape[1])
+    return outcomes / samples
+
+
+def kronecker_power(matrices, order):
+    """Kronecker powers of a stack of square matrices (..., n, n)."""
+    return reduce(_kronecker, [matrices] * order)
+
+
+def _kronecker(a, b):
+    size = a.shape[-1] * b.shape[-1]
+    return np.einsum("...ab,...cd->...acbd", a, b).reshape(*a.shape[:-2], size, size)

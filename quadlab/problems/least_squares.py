@@ -1,0 +1,151 @@
+"""Least squares on arrays, on real data sets and on CSV files: quadratics whose Hessian comes from data."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from quadlab.problems.arrays import read_only
+from quadlab.problems.csv_data import closest, read_csv
+from quadlab.problems.quadratic import Quadratic
+
+__all__ = ["LeastSquares"]
+
+_DATASETS = ("breast_cancer", "diabetes", "digits")
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class LeastSquares(Quadratic):
+    """Linear regression with the mean squared error as a quadratic loss.
+
+    loss(w) = |X w - y|^2 / (2 n),   Hessian X'X / n,   minimizer X^+ y (the one of smallest norm)
+
+    Parameters
+    ----------
+    features : X, shape (n, dimension); more features than rows are fine, the Hessian is then singular
+    targets : y, shape (n,)
+    feature_names : one distinct name per feature; x1, x2, ... when left out
+    name : what reports call the problem
+    standardize : shift and scale every feature to mean 0 and variance 1, shift the targets to mean 0, and
+        leave out constant features
+
+    Attributes beyond those of `Quadratic`: `features`, `targets`, `feature_names`, as used after any
+    standardizing, and `dropped`, the names of the constant features left out.
+
+    Raises
+    ------
+    ValueError: an argument has the wrong shape or is not finite, the names do not fit, or every feature is
+    constant when standardizing.
+
+    >>> problem = LeastSquares([[1.0, 0.0], [0.0, 2.0]], targets=[1.0, 4.0])
+    >>> problem
+    LeastSquares('least squares': 2 rows, 2 features)
+    >>> problem.minimizer.round(12), problem.eigenvalues.round(12)
+    (array([1., 2.]), array([0.5, 2. ]))
+    >>> LeastSquares([[1.0, 5.0], [3.0, 5.0]], [0.0, 1.0], standardize=True).dropped
+    ('x2',)
+    """
+
+    features: np.ndarray = field(init=False)
+    targets: np.ndarray = field(init=False)
+    feature_names: tuple[str, ...] = field(init=False)
+    dropped: tuple[str, ...] = field(init=False)
+
+    def __init__(self, features, targets, *, feature_names=None, name="least squares", standardize=False):
+        features = read_only("features", features, dimensions=2)
+        targets = read_only("targets", targets, dimensions=1)
+        rows, columns = features.shape
+        if len(targets) != rows:
+            raise ValueError(f"targets must have shape ({rows},) like features, got shape {targets.shape}")
+        names = tuple(f"x{i + 1}" for i in range(columns)) if feature_names is None else tuple(feature_names)
+        if len(set(names)) != columns or len(names) != columns:
+            raise ValueError(f"feature_names must be {columns} distinct names, got {names}")
+        dropped: tuple[str, ...] = ()
+        if standardize:
+            varies = features.min(axis=0) < features.max(axis=0)
+            if not varies.any():
+                raise ValueError(f"features must have a column that varies, got {columns} constant")
+            dropped = tuple(name for name, keep in zip(names, varies, strict=True) if not keep)
+            names = tuple(name for name, keep in zip(names, varies, strict=True) if keep)
+            features = read_only("features", _standardized(features[:, varies]), dimensions=2)
+            targets = read_only("targets", targets - targets.mean(), dimensions=1)
+        vars(self).update(features=features, targets=targets, feature_names=names, dropped=dropped)
+        minimizer = np.linalg.lstsq(features, targets)[0]
+        minimum = np.mean((features @ minimizer - targets) ** 2) / 2
+        super().__init__(features.T @ features / rows, minimizer, minimum, name=name)
+
+    def __repr__(self):
+        return f"LeastSquares({self.name!r}: {len(self.targets)} rows, {self.dimension} features)"
+
+    @classmethod
+    def from_dataset(cls, name, standardize=True):
+        """A data set that ships with scikit-learn, its class labels taken as numbers to regress on.
+
+        Parameters
+        ----------
+        name : "breast_cancer" (569 rows, 30 features), "diabetes" (442, 10) or "digits" (1797, 64)
+        standardize : as for `LeastSquares`; digits loses the 3 pixels that are blank in every image
+
+        Raises
+        ------
+        ValueError: the name is not one of these.
+
+        >>> problem = LeastSquares.from_dataset("diabetes")
+        >>> problem
+        LeastSquares('diabetes': 442 rows, 10 features)
+        >>> round(problem.sharpness, 3), round(problem.condition_number)
+        (4.024, 470)
+        """
+        if name not in _DATASETS:
+            raise ValueError(
+                f"name must be one of {', '.join(_DATASETS)}, got {name!r}; "
+                f"the closest is {closest(name, _DATASETS)!r}"
+            )
+        from sklearn import datasets
+
+        data = getattr(datasets, f"load_{name}")()
+        names = [str(feature) for feature in data.feature_names]
+        return cls(data.data, data.target, feature_names=names, name=name, standardize=standardize)
+
+    @classmethod
+    def from_csv(cls, path, target, standardize=True):
+        """A CSV file of finite numbers below one header line; the problem is named after the file.
+
+        Parameters
+        ----------
+        path : UTF-8 text, comma separated
+        target : name of the column to predict; all other columns are features
+        standardize : as for `LeastSquares`
+
+        Raises
+        ------
+        ValueError: the file cannot be used (the sentence says which line and column), or every feature is
+        constant when standardizing.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "houses.csv"
+        ...     _ = path.write_text("rooms,price\\n1,10\\n3,30\\n")
+        ...     LeastSquares.from_csv(path, target="price")
+        LeastSquares('houses': 2 rows, 1 features)
+        """
+        features, targets, names = read_csv(path, target)
+        return cls(features, targets, feature_names=names, name=Path(path).stem, standardize=standardize)
+
+    @cached_property
+    def _spectrum(self):
+        # singular values of X keep the digits that squaring into X'X loses, and give exact zeros for the rank
+        rows, columns = self.features.shape
+        _, singular, basis = np.linalg.svd(np.linalg.qr(self.features, mode="r"))
+        singular[singular <= max(rows, columns) * np.finfo(float).eps * singular[0]] = 0
+        values = np.zeros(columns)
+        values[: len(singular)] = singular**2 / rows
+        return read_only("eigenvalues", values[::-1], 1), read_only("eigenvectors", basis[::-1].T, 2)
+
+
+def _standardized(columns):
+    centred = columns - columns.mean(axis=0)
+    # squares of very large or very small entries leave the floating-point range
+    centred = centred / np.abs(centred).max(axis=0)
+    return centred / centred.std(axis=0)

@@ -1,0 +1,149 @@
+"""Expected loss change of one variational step in several directions, and what it takes to make it negative."""
+
+import numpy as np
+
+from quadlab.theory.elementary import greater, quotient, sqrt, where
+from quadlab.theory.intervals import admit, non_negative, positive, real, require_broadcast, whole_positive
+
+__all__ = ["critical_samples", "descent_learning_rate_limit", "expected_loss_change"]
+
+
+def expected_loss_change(eigenvalues, gradient, noise_variances, learning_rate, samples):
+    """Exact expected change of a quadratic loss in one step m+ = m - rho Q (m + mean of the weight samples' noise).
+
+    sum_i  -rho g_i^2 + (rho^2/2) lambda_i g_i^2 + (rho^2/(2N)) s_i^2 lambda_i^3, for any noise law.
+
+    Parameters
+    ----------
+    eigenvalues : lambda_i of the Hessian, >= 0; the last axis is the direction and is summed over
+    gradient : projections g_i of the gradient of the loss at the mean, real; the same last axis
+    noise_variances : s_i^2, variance of one weight sample along each eigenvector, >= 0; the same last axis.
+        The three broadcast: one number is isotropic noise
+    learning_rate : rho, > 0; broadcasts against the remaining axes
+    samples : N, independent weight samples per step, a whole number >= 1; broadcasts against the remaining axes
+
+    Returns
+    -------
+    Loss difference, negative for descent; of the broadcast shape of the remaining axes.
+
+    Raises
+    ------
+    ValueError: an argument lies outside its interval, or the shapes do not broadcast.
+
+    Source: the identity behind Ghosh et al. 2025, Theorem 3.1.
+
+    >>> round(float(expected_loss_change([2.0, 0.5], [1.0, -2.0], [0.25, 0.04], 0.3, 4)), 12)
+    -1.29744375
+    """
+    *directions, rate, samples = admit(
+        eigenvalues=(eigenvalues, non_negative),
+        gradient=(gradient, real),
+        noise_variances=(noise_variances, non_negative),
+        learning_rate=(learning_rate, positive),
+        samples=(samples, whole_positive),
+    )
+    restore, squared, curved, noise = _sums(*directions, learning_rate=rate, samples=samples)
+    with np.errstate(over="ignore"):
+        return restore(rate * (rate * (curved + noise / samples) / 2 - squared))
+
+
+def descent_learning_rate_limit(eigenvalues, gradient, noise_variances, samples):
+    """Learning rate below which, and only below which, one step lowers the expected loss.
+
+    2 G / (B + C/N) with G = sum g_i^2, B = sum lambda_i g_i^2, C = sum s_i^2 lambda_i^3. Half of it is the best rate.
+
+    Parameters
+    ----------
+    eigenvalues : lambda_i of the Hessian, >= 0; the last axis is the direction and is summed over
+    gradient : projections g_i of the gradient of the loss at the mean, real; the same last axis
+    noise_variances : s_i^2, variance of one weight sample along each eigenvector, >= 0; the same last axis
+    samples : N, independent weight samples per step, a whole number >= 1; broadcasts against the remaining axes
+
+    Returns
+    -------
+    Learning rate in parameter**2 / loss: 0 without gradient, infinite where nothing limits it.
+
+    Raises
+    ------
+    ValueError: an argument lies outside its interval, or the shapes do not broadcast.
+
+    Source: derived here from Ghosh et al. 2025, Theorem 3.1, whose conditions on single directions are sufficient only.
+
+    >>> float(descent_learning_rate_limit([2.0], [1.0], [0.25], 1))
+    0.5
+    """
+    *directions, samples = admit(
+        eigenvalues=(eigenvalues, non_negative),
+        gradient=(gradient, real),
+        noise_variances=(noise_variances, non_negative),
+        samples=(samples, whole_positive),
+    )
+    _, squared, curved, noise = _sums(*directions, samples=samples)
+    return quotient(2 * squared, curved + noise / samples)
+
+
+def critical_samples(eigenvalues, gradient, noise_variances, learning_rate):
+    """Number of weight samples above which, and only above which, one step lowers the expected loss.
+
+    rho C / (2 G - rho B) with G = sum g_i^2, B = sum lambda_i g_i^2, C = sum s_i^2 lambda_i^3. The decrease per
+    sample is largest at twice this number.
+
+    Parameters
+    ----------
+    eigenvalues : lambda_i of the Hessian, >= 0; the last axis is the direction and is summed over
+    gradient : projections g_i of the gradient of the loss at the mean, real; the same last axis
+    noise_variances : s_i^2, variance of one weight sample along each eigenvector, >= 0; the same last axis
+    learning_rate : rho, > 0; broadcasts against the remaining axes
+
+    Returns
+    -------
+    Real number of samples >= 0, infinite where no number suffices (2 G <= rho B).
+
+    Raises
+    ------
+    ValueError: an argument lies outside its interval, or the shapes do not broadcast.
+
+    Source: derived here from Ghosh et al. 2025, Theorem 3.1.
+
+    >>> round(float(critical_samples([1.0], [1.0], [6.0], 0.5)), 12)
+    2.0
+    """
+    *directions, rate = admit(
+        eigenvalues=(eigenvalues, non_negative),
+        gradient=(gradient, real),
+        noise_variances=(noise_variances, non_negative),
+        learning_rate=(learning_rate, positive),
+    )
+    _, squared, curved, noise = _sums(*directions, learning_rate=rate)
+    with np.errstate(over="ignore"):
+        slope = 2 * squared - rate * curved
+        return where(greater(slope, 0), quotient(rate * noise, slope), np.inf)
+
+
+def _sums(eigenvalues, gradient, noise_variances, **others):
+    """The sums G, B, C over directions, and the function that restores the unit they are measured in.
+
+    For numbers the unit is a power of four near the largest squared gradient or gradient noise, so that squares
+    neither overflow nor underflow.
+    """
+    require_broadcast(eigenvalues=eigenvalues, gradient=gradient, noise_variances=noise_variances)
+    with np.errstate(over="ignore"):
+        gradient_noise = eigenvalues * sqrt(noise_variances)
+    curvature, gradient, noise = np.broadcast_arrays(*np.atleast_1d(eigenvalues, gradient, gradient_noise))
+    if curvature.shape[-1] == 0:
+        raise ValueError("eigenvalues, gradient and noise_variances must hold at least one direction, got none")
+    require_broadcast(**{"leading axes of eigenvalues, gradient, noise_variances": curvature[..., 0]}, **others)
+    if any(array.dtype == object for array in (curvature, gradient, noise)):
+
+        def restore(value):
+            return value
+    else:
+        exponent = np.frexp(np.maximum(np.abs(gradient), noise).max(axis=-1))[1]
+        gradient, noise = (np.ldexp(array, -exponent[..., None]) for array in (gradient, noise))
+
+        def restore(value):
+            return np.ldexp(value, 2 * exponent)
+
+    squared_gradient, squared_noise = gradient**2, noise**2
+    sums = squared_gradient, curvature * squared_gradient, curvature * squared_noise
+    return restore, *(terms.sum(axis=-1) for terms in sums)

@@ -1,0 +1,75 @@
+"""Theorems, the five kinds of evidence for them, and verdicts."""
+
+from quadlab.theory.intervals import Interval
+from quadlab.verify.challenge import Challenge, challenge
+from quadlab.verify.domain import Directions, Domain
+from quadlab.verify.formula import parse
+from quadlab.verify.library import load, paper_of, papers, theorem_files, theorems
+from quadlab.verify.runner import Report, verify
+from quadlab.verify.sampled import EdgeBracket, Equivalence, Measurement
+from quadlab.verify.store import Store, record
+from quadlab.verify.theorem import (
+    ASYMPTOTIC,
+    IDENTITY,
+    LIMIT,
+    LOWER,
+    TIGHT,
+    UPPER,
+    Claim,
+    Derivation,
+    Inequality,
+    Statement,
+    Theorem,
+    Window,
+)
+from quadlab.verify.verdict import (
+    ERROR,
+    INCONCLUSIVE,
+    OUT_OF_DOMAIN,
+    REFUTED,
+    SKIPPED,
+    VERIFIED,
+    Evidence,
+    Verdict,
+)
+
+__all__ = [
+    "ASYMPTOTIC",
+    "ERROR",
+    "IDENTITY",
+    "INCONCLUSIVE",
+    "LIMIT",
+    "LOWER",
+    "OUT_OF_DOMAIN",
+    "REFUTED",
+    "SKIPPED",
+    "TIGHT",
+    "UPPER",
+    "VERIFIED",
+    "Challenge",
+    "Claim",
+    "Derivation",
+    "Directions",
+    "Domain",
+    "EdgeBracket",
+    "Equivalence",
+    "Evidence",
+    "Inequality",
+    "Interval",
+    "Measurement",
+    "Report",
+    "Statement",
+    "Store",
+    "Theorem",
+    "Verdict",
+    "Window",
+    "challenge",
+    "load",
+    "paper_of",
+    "papers",
+    "parse",
+    "record",
+    "theorem_files",
+    "theorems",
+    "verify",
+]

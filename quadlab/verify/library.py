@@ -1,0 +1,96 @@
+"""The theorems that come with quadlab, and those in a user's own files."""
+
+import difflib
+import importlib.util
+import sys
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+from quadlab.verify.theorem import Theorem
+
+__all__ = ["load", "paper_of", "papers", "theorem_files", "theorems"]
+
+
+@cache
+def checks_folder():
+    """The folder paper_checks: beside the package in a checkout, inside it when installed from a wheel."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "paper_checks", package.parent / "paper_checks"):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError("the folder paper_checks is missing from this installation of quadlab")
+
+
+def papers():
+    """Names of the papers, each a folder of theorems."""
+    return tuple(sorted(folder.name for folder in checks_folder().iterdir() if any(folder.glob("*.py"))))
+
+
+def theorem_files(paper=None):
+    """Paths of the theorem files, of one paper or of all; ValueError for an unknown paper names the closest."""
+    if paper is not None and paper not in papers():
+        raise ValueError(f"paper must be one of {', '.join(papers())}{_closest(paper, papers())}, got {paper!r}")
+    names = papers() if paper is None else (paper,)
+    return tuple(path for name in names for path in sorted((checks_folder() / name).glob("*.py")))
+
+
+@cache
+def theorems():
+    """All theorems that come with quadlab, by id."""
+    found = [_from_file(path) for path in theorem_files()]
+    return {theorem.id: theorem for theorem in found}
+
+
+def paper_of(theorem):
+    """The folder name of the paper a shipped theorem belongs to; "" for a user's own."""
+    for path in theorem_files():
+        if _module_name(path) in sys.modules and sys.modules[_module_name(path)].THEOREM is theorem:
+            return path.parent.name
+    return ""
+
+
+def load(path_or_id):
+    """The theorem with an id, or the one a Python file defines as THEOREM.
+
+    Raises ValueError for an unknown id (with the closest ones), a missing file, or a file without a THEOREM.
+
+    >>> load("vl.noise-ball").id
+    'vl.noise-ball'
+    """
+    text = str(path_or_id)
+    if text.endswith(".py"):
+        return _from_file(Path(text))
+    if text in theorems():
+        return theorems()[text]
+    raise ValueError(f"no theorem has the id {text!r}{_closest(text, theorems())}; `quadlab list` names all")
+
+
+def _closest(text, known):
+    near = difflib.get_close_matches(text, list(known), n=3, cutoff=0.4)
+    return f" (closest: {', '.join(near)})" if near else ""
+
+
+def _module_name(path):
+    return f"quadlab_theorem_{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+
+
+def _from_file(path):
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    name = _module_name(path)
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    theorem = getattr(sys.modules[name], "THEOREM", None)
+    if not isinstance(theorem, Theorem):
+        raise ValueError(f"{path} must define THEOREM as a quadlab.verify.Theorem, got {type(theorem).__name__}")
+    return theorem

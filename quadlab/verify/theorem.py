@@ -1,0 +1,121 @@
+"""A theorem as a record: statement, domain, formula, the evidence for it and the ways to get it wrong."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from quadlab.verify.domain import Domain
+
+__all__ = [
+    "ASYMPTOTIC", "IDENTITY", "LIMIT", "LOWER", "TIGHT", "UPPER",
+    "Claim", "Derivation", "Inequality", "Statement", "Theorem", "Window",
+]  # fmt: skip
+
+IDENTITY, TIGHT, UPPER, LOWER, ASYMPTOTIC, LIMIT = "identity", "tight", "upper", "lower", "asymptotic", "limit"
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """Steps to read, and residuals: expressions that are zero if and only if the formula is right."""
+
+    steps: tuple[tuple[str, Any], ...]
+    residuals: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A quantified statement: `goal` holds for all real values of its symbols that satisfy the assumptions."""
+
+    name: str
+    goal: Any
+    assumptions: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inequality:
+    """`function(**balls) > 0` on a closed box; sides named in `logarithmic` are bisected geometrically."""
+
+    name: str
+    function: Callable
+    box: Mapping[str, tuple[float, float]]
+    logarithmic: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where an asymptotic statement is tested: formula/oracle - 1 goes like parameter^order on [low, high]."""
+
+    parameter: str
+    low: float
+    high: float
+    order: float
+    tolerance: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One assertion about a formula. `kind` says which: equality, one-sided bound, asymptotics.
+
+    Every kind of evidence takes the formula as an argument, so that the same evidence judges the right one, its
+    mutants and a user's challenge:
+    derivation(formula) -> Derivation; oracle(**point) -> the exact value (for upper and lower claims: the quantity
+    that is bounded); simulation: an Equivalence or an EdgeBracket; certificate(formula) -> Statements;
+    enclosure(formula) -> Inequalities.
+    """
+
+    name: str = "main"
+    kind: str
+    domain: Domain
+    formula: Callable
+    derivation: Callable | None = None
+    oracle: Callable | None = None
+    simulation: Any = None
+    certificate: Callable | None = None
+    enclosure: Callable | None = None
+    mutants: Mapping[str, Callable] = field(default_factory=dict)
+    points: int = 200
+    tolerance: float = 1e-10
+    scale: Callable | None = None
+    window: Window | None = None
+
+    def __post_init__(self):
+        if self.kind not in (IDENTITY, TIGHT, UPPER, LOWER, ASYMPTOTIC, LIMIT):
+            raise ValueError(f"kind must be identity, tight, upper, lower, asymptotic or limit, got {self.kind!r}")
+        if (self.kind in (ASYMPTOTIC, LIMIT)) != (self.window is not None):
+            raise ValueError(
+                f"window must be given for asymptotic and limit claims and only for them, kind is {self.kind}"
+            )
+        if not self.mutants:
+            raise ValueError("mutants must name at least one wrong version of the formula, got none")
+        if not any((self.derivation, self.oracle, self.simulation, self.certificate, self.enclosure)):
+            raise ValueError("a claim needs at least one kind of evidence, got none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theorem(Claim):
+    """A claim with a name, a source, and what surrounds it.
+
+    corollaries : further claims that the same theorem makes. caveats : what it does *not* say.
+    on_problem : problem -> simulation of the claim on a real quadratic, through the full-matrix simulator.
+    figure : a quadlab.report Figure.
+    """
+
+    id: str
+    title: str
+    source: str
+    statement: str
+    caveats: tuple[str, ...] = ()
+    corollaries: tuple[Claim, ...] = ()
+    on_problem: Callable | None = None
+    figure: Any = None
+
+    @property
+    def claims(self):
+        """The main claim and the corollaries."""
+        return (self, *self.corollaries)
+
+    def challenge(self, formula, **options):
+        """The verdict of this theorem's evidence on another formula; see `quadlab.verify.challenge`."""
+        from quadlab.verify.challenge import challenge
+
+        return challenge(self, formula, **options)
