@@ -13,9 +13,20 @@ from quadlab.problems import Quadratic
 from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.theory import variational
 from quadlab.theory.intervals import non_negative, positive, real, whole_positive
-from quadlab.verify import IDENTITY, Derivation, Directions, Domain, Equivalence, Measurement, Theorem
+from quadlab.verify import (
+    IDENTITY,
+    Derivation,
+    Directions,
+    Domain,
+    Equivalence,
+    RuleExperiment,
+    Theorem,
+    WeightsExperiment,
+)
 
 RULE = dynamics.variational_gradient_descent()
+DROP = "sum(learning_rate**2 / 2 * eigenvalues * gradient**2 - learning_rate * gradient**2)"
+NOISE = "sum(learning_rate**2 / (2 * samples) * noise_variances * eigenvalues**3)"
 
 
 def from_update_rule(formula):
@@ -61,33 +72,16 @@ def size_of_terms(eigenvalues, gradient, noise_variances, learning_rate, samples
     return drop + learning_rate**2 * np.sum(eigenvalues**3 * noise_variances + eigenvalues * gradient**2)
 
 
-def one_step(setting, replicas, rng, executor):
-    ensemble = simulate.simulate(
-        RULE,
-        eigenvalues=setting["eigenvalues"],
-        initial=np.divide(setting["gradient"], setting["eigenvalues"]),
-        noise_variance=setting["noise_variances"],
-        learning_rate=setting["learning_rate"],
-        samples=setting["samples"],
-        steps=1,
-        replicas=replicas,
-        observables="loss_change",
-        rng=rng,
-        executor=executor,
-    )
-    return Measurement.of(ensemble, "loss_change")
-
-
-def one_step_spread(setting):
-    return moments.loss_deviation(
-        RULE,
-        eigenvalues=np.asarray(setting["eigenvalues"]),
-        initial=np.divide(setting["gradient"], setting["eigenvalues"]),
-        noise_variance=setting["noise_variances"],
-        learning_rate=setting["learning_rate"],
-        samples=setting["samples"],
-        steps=1,
-    )
+ONE_STEP = RuleExperiment(
+    RULE,
+    lambda setting: {
+        "eigenvalues": np.asarray(setting["eigenvalues"]),
+        "initial": np.divide(setting["gradient"], setting["eigenvalues"]),
+        "noise_variance": setting["noise_variances"],
+        "learning_rate": setting["learning_rate"],
+        "samples": setting["samples"],
+    },
+)
 
 
 def on_problem(problem):
@@ -98,23 +92,11 @@ def on_problem(problem):
     gradient, hessian = problem.hessian @ away, problem.hessian
     along = variational.hessian_projections(hessian, gradient, covariance)
 
-    def measure(setting, replicas, rng, executor):
-        ensemble = simulate.simulate_weights(
-            problem,
-            simulate.VariationalGradientDescent(learning_rate, samples, covariance),
-            initial=problem.minimizer + away,
-            steps=1,
-            replicas=replicas,
-            observables="loss_change",
-            rng=rng,
-            executor=executor,
-        )
-        return Measurement.of(ensemble, "loss_change")
-
-    shrink = np.eye(problem.dimension) - learning_rate * hessian
-    linear = -learning_rate * shrink @ hessian @ gradient
+    linear = -learning_rate * (gradient @ hessian - learning_rate * gradient @ hessian @ hessian)
     quadratic = learning_rate**2 * hessian @ hessian @ hessian
+    optimiser = simulate.VariationalGradientDescent(learning_rate, samples, covariance)
     spread = moments.gaussian_quadratic_deviation(linear, quadratic, covariance / samples)
+    experiment = WeightsExperiment(problem, optimiser, spread, initial=problem.minimizer + away)
     setting = {
         "eigenvalues": along.eigenvalues,
         "gradient": along.gradient,
@@ -122,7 +104,7 @@ def on_problem(problem):
         "learning_rate": learning_rate,
         "samples": samples,
     }
-    return Equivalence((setting,), measure, lambda _: spread, observable="loss change in one step")
+    return Equivalence((setting,), experiment.measure, experiment.spread, observable="loss change in one step")
 
 
 def random_problems(rng):
@@ -184,36 +166,17 @@ THEOREM = Theorem(
                 "samples": 3,
             },
         ),
-        measure=one_step,
-        spread=one_step_spread,
+        measure=ONE_STEP.measure,
+        spread=ONE_STEP.spread,
         observable="loss change in one step",
     ),
     on_problem=on_problem,
     mutants={
-        "gradient noise taken for weight noise": lambda eigenvalues, gradient, noise_variances, learning_rate, samples: (
-            variational.expected_loss_change(
-                eigenvalues, gradient, np.divide(noise_variances, eigenvalues), learning_rate, samples
-            )
-        ),
-        "noise term without 1/2": lambda eigenvalues, gradient, noise_variances, learning_rate, samples: (
-            variational.expected_loss_change(
-                eigenvalues, gradient, 2 * np.asarray(noise_variances), learning_rate, samples
-            )
-        ),
-        "noise term without 1/N": lambda eigenvalues, gradient, noise_variances, learning_rate, samples: (
-            variational.expected_loss_change(
-                eigenvalues, gradient, samples * np.asarray(noise_variances), learning_rate, samples
-            )
-        ),
-        "noise term with 1/N^2": lambda eigenvalues, gradient, noise_variances, learning_rate, samples: (
-            variational.expected_loss_change(
-                eigenvalues, gradient, np.divide(noise_variances, samples), learning_rate, samples
-            )
-        ),
-        "second-order term without 1/2": lambda eigenvalues, gradient, noise_variances, learning_rate, samples: (
-            variational.expected_loss_change(eigenvalues, gradient, noise_variances, learning_rate, samples)
-            + learning_rate**2 * np.sum(np.asarray(eigenvalues) * np.square(gradient)) / 2
-        ),
+        "gradient noise taken for weight noise": f"{DROP} + {NOISE.replace('**3', '**2')}",
+        "noise term without 1/2": f"{DROP} + 2 * {NOISE}",
+        "noise term without 1/N": f"{DROP} + samples * {NOISE}",
+        "noise term with 1/N^2": f"{DROP} + {NOISE} / samples",
+        "second-order term without 1/2": f"2 * {DROP} + learning_rate * sum(gradient**2) + {NOISE}",
     },
     caveats=(
         "One step, conditional on the mean m; an expectation, not what a typical path does.",

@@ -130,9 +130,10 @@ def sam_sharpness_edge(gradient_norm, learning_rate, ascent_radius):
         ascent_radius=(ascent_radius, non_negative),
     )
     # Square roots are divided one by one: r / (rho g) itself may leave the range of doubles.
-    root_gradient, root_rate, root_radius = sqrt(gradient), sqrt(rate), sqrt(radius / 2)
-    perturbation = quotient(quotient(4 * root_radius, root_rate), root_gradient)
-    small_gradient = quotient(quotient(root_gradient, root_rate), root_radius)
+    root_two = sqrt(2 + 0 * rate)  # in the arithmetic of the arguments
+    root_gradient, root_rate, root_radius = sqrt(gradient), sqrt(rate), sqrt(radius)
+    perturbation = quotient(quotient(2 * root_two * root_radius, root_rate), root_gradient)
+    small_gradient = quotient(quotient(root_two * root_gradient, root_rate), root_radius)
     return where(perturbation == inf, small_gradient, quotient(4 / (1 + hypot(1, perturbation)), rate))
 
 

@@ -3,6 +3,7 @@
 from quadlab.theory.intervals import Interval
 from quadlab.verify.challenge import Challenge, challenge
 from quadlab.verify.domain import Directions, Domain
+from quadlab.verify.experiments import RuleExperiment, WeightsExperiment
 from quadlab.verify.formula import parse
 from quadlab.verify.library import load, paper_of, papers, theorem_files, theorems
 from quadlab.verify.runner import Report, verify
@@ -58,10 +59,12 @@ __all__ = [
     "Interval",
     "Measurement",
     "Report",
+    "RuleExperiment",
     "Statement",
     "Store",
     "Theorem",
     "Verdict",
+    "WeightsExperiment",
     "Window",
     "challenge",
     "load",

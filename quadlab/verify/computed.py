@@ -62,7 +62,7 @@ def _prepare_window(claim, rng):
             miss = abs(slope - window.order)
             if not miss <= window.tolerance and witness is None:
                 witness = {**line[-1], "slope": slope, "expected_slope": window.order}
-            worst = max(worst, miss) if miss == miss else np.inf
+            worst = float(np.fmax(worst, miss)) if np.isfinite(miss) else np.inf
         figures = {
             "points": len(lines) * len(grid),
             "window": [window.parameter, window.low, window.high],

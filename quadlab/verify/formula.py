@@ -46,9 +46,11 @@ class Formula:
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "_tree", _Reader(self.text, self.names).tree())
 
-    def __call__(self, **values):
+    def __call__(self, *positional, **values):
+        values |= dict(zip(self.names, positional, strict=False))
         if set(values) != set(self.names):
             raise TypeError(f"the formula needs {', '.join(self.names)}; got {', '.join(values) or 'nothing'}")
+        values = {name: _array(value) for name, value in values.items()}
         lift = _lift_for(values.values())
         lifted = {name: lift(value) for name, value in values.items()}
         return _evaluate(self._tree, _constants(lift) | lifted, lift)
@@ -58,7 +60,7 @@ def parse(text, names):
     """The `Formula` that `text` spells in the variables `names`; ValueError says what is wrong, and where.
 
     Accepted: numbers, + - * / **, comparisons, and, or, not, pi, e (unless they are among the names) and the
-    functions of `quadlab.theory.elementary`, abs, min and max.
+    functions of `quadlab.theory.elementary`, abs, min, max and sum (over the last axis, the directions).
 
     >>> import sympy
     >>> parse("2 / learning_rate - 0.5", ["learning_rate"])(learning_rate=sympy.Symbol("rho"))
@@ -87,6 +89,14 @@ def _lift_for(values):
     if any(map(is_symbolic, entries)):
         return _to_symbol
     return _to_ball if any(map(is_arb, entries)) else _to_float
+
+
+def _array(value):
+    """A sequence as an array (of objects, where symbols or balls are among them); anything else unchanged."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    exact = any(is_symbolic(entry) or is_arb(entry) for entry in value)
+    return np.array(value, dtype=object if exact else np.float64)
 
 
 def _is_object_array(value):
@@ -151,6 +161,11 @@ def _choose(symbolic, ball, numeric, *values):
     return numeric(*values) if len(values) == 1 else reduce(numeric, values)
 
 
+def _total(value):
+    """The sum over the last axis, which holds the directions; a number is its own sum."""
+    return np.sum(value, axis=-1) if isinstance(value, np.ndarray) and value.ndim else value
+
+
 _COMPARISONS = {
     ast.Lt: partial(_compare, "lt", "ge"), ast.LtE: partial(_compare, "le", "gt"),
     ast.Gt: partial(_compare, "gt", "le"), ast.GtE: partial(_compare, "ge", "lt"),
@@ -168,7 +183,7 @@ _FUNCTIONS = {
     name: (getattr(elementary, name), 1, 1)
     for name in ("sqrt", "exp", "log", "sin", "cos", "sinh", "cosh", "asinh", "erf", "erfc")
 } | {
-    "where": (elementary.where, 3, 3), "abs": (abs, 1, 1),
+    "where": (elementary.where, 3, 3), "abs": (abs, 1, 1), "sum": (_total, 1, 1),
     "min": (partial(_choose, "Min", "min", np.minimum), 2, 50),
     "max": (partial(_choose, "Max", "max", np.maximum), 2, 50),
 }  # fmt: skip

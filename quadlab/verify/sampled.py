@@ -113,6 +113,10 @@ class EdgeBracket:
             verdicts, rows = [], []
             for k, (setting, size) in enumerate(zip(self.settings, sizes, strict=True)):
                 edge = float(candidate(**setting))
+                if not 0 < edge < float("inf"):
+                    reason = f"an edge must be positive and finite, the formula gives {edge:.6g}"
+                    verdicts.append(Verdict(REFUTED, reason, {**setting, "predicted": edge}))
+                    continue
                 for sign, seed in ((-1, seeds[2 * k]), (1, seeds[2 * k + 1])):
                     value = (1 + sign * margin) * edge
                     m = self.measure(setting, value, size, seed, executor)

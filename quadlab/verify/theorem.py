@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quadlab.verify.domain import Domain
+from quadlab.verify.formula import parse
 
 __all__ = [
     "ASYMPTOTIC", "IDENTITY", "LIMIT", "LOWER", "TIGHT", "UPPER",
@@ -60,7 +61,7 @@ class Claim:
     mutants and a user's challenge:
     derivation(formula) -> Derivation; oracle(**point) -> the exact value (for upper and lower claims: the quantity
     that is bounded); simulation: an Equivalence or an EdgeBracket; certificate(formula) -> Statements;
-    enclosure(formula) -> Inequalities.
+    enclosure(formula) -> Inequalities. mutants: wrong versions, functions of the same arguments or texts (see `parse`).
     """
 
     name: str = "main"
@@ -72,7 +73,7 @@ class Claim:
     simulation: Any = None
     certificate: Callable | None = None
     enclosure: Callable | None = None
-    mutants: Mapping[str, Callable] = field(default_factory=dict)
+    mutants: Mapping[str, Any] = field(default_factory=dict)
     points: int = 200
     tolerance: float = 1e-10
     scale: Callable | None = None
@@ -87,6 +88,9 @@ class Claim:
             )
         if not self.mutants:
             raise ValueError("mutants must name at least one wrong version of the formula, got none")
+        names = tuple(self.domain)
+        mutants = {key: parse(wrong, names) if isinstance(wrong, str) else wrong for key, wrong in self.mutants.items()}
+        object.__setattr__(self, "mutants", mutants)
         if not any((self.derivation, self.oracle, self.simulation, self.certificate, self.enclosure)):
             raise ValueError("a claim needs at least one kind of evidence, got none")
 
