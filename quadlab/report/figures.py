@@ -138,7 +138,14 @@ def _draw_panel(axes, panel, rows):
     if panel.decorate is not None:
         panel.decorate(axes, rows)
     if panel.legend and axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=9, title=_roles(rows), title_fontsize=8, alignment="left")
+
+
+def _roles(rows):
+    """What lines and markers mean, where a panel has both."""
+    words = {"theory": "lines: theory", "computed": "hollow: exact computation", "measured": "filled: simulation"}
+    present = [text for role, text in words.items() if any(row.role == role for row in rows)]
+    return "; ".join(present) if len(present) > 1 else None
 
 
 def regenerate(figure, stem, *, rng=0, reuse_data=False):
