@@ -12,13 +12,21 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("theory", "dynamics", "problems", "derive", "moments", "simulate", "verify", "report")
-
-__all__ = ["__version__", *_SUBPACKAGES]
+__all__ = [
+    "__version__",
+    "derive",
+    "dynamics",
+    "moments",
+    "problems",
+    "report",
+    "simulate",
+    "theory",
+    "verify",
+]
 
 
 def __getattr__(name):
-    if name in _SUBPACKAGES:
+    if name in __all__:
         return import_module(f"quadlab.{name}")
     raise AttributeError(f"module 'quadlab' has no attribute {name!r}")
 

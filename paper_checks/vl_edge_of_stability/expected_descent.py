@@ -7,6 +7,7 @@ covariance commutes with the Hessian.
 """
 
 import numpy as np
+import sympy
 
 from quadlab import derive, dynamics, moments, simulate
 from quadlab.problems import Quadratic
@@ -39,7 +40,12 @@ def from_update_rule(formula):
         steps=(
             ("update", RULE.update[0]),
             ("expected loss after, minus before, at position = gradient / curvature", change),
-            ("sum over eigenvectors: the loss is a sum, and the noise has mean zero", formula),
+            (
+                "the loss is a sum over eigenvectors, so in two directions the change is",
+                formula(
+                    sympy.symbols("lambda_1:3"), sympy.symbols("g_1:3"), sympy.symbols("s2_1:3"), learning_rate, samples
+                ),
+            ),
         ),
         residuals={
             "one direction": formula([curvature], [gradient], [noise_variance], learning_rate, samples) - change,

@@ -16,7 +16,8 @@ def second_moment_recursion(rule):
 
     >>> from quadlab.dynamics import sgd_additive_noise
     >>> second_moment_recursion(sgd_additive_noise())
-    (Matrix([[curvature**2*learning_rate**2 - 2*curvature*learning_rate + 1]]), Matrix([[learning_rate**2*noise_variance]]))
+    (Matrix([[curvature**2*learning_rate**2 - 2*curvature*learning_rate + 1]]),
+     Matrix([[learning_rate**2*noise_variance]]))
     """
     pairs = [(a, b) for a in range(len(rule.state)) for b in range(a, len(rule.state))]
     products = [rule.state[a] * rule.state[b] for a, b in pairs]

@@ -29,7 +29,7 @@ HEADER = ("panel", "series", "role", "x", "y", "error")
 
 @dataclass(frozen=True)
 class Row:
-    """One point of a figure. `role`: theory (a line), measured (a marker with error bar), computed (a hollow marker)."""
+    """One point of a figure. `role`: theory (a line), computed (a hollow marker), measured (a filled one, error bar)."""
 
     panel: str
     series: str
@@ -134,7 +134,9 @@ def _draw_panel(axes, panel, rows):
             elif role == "computed":
                 axes.plot(x, y, marker, color=colour, fillstyle="none", markersize=6, label=label)
             else:
-                axes.errorbar(x, y, error, fmt=marker, color=colour, markersize=4.5, capsize=2.5, linewidth=1.2, label=label)
+                axes.errorbar(
+                    x, y, error, fmt=marker, color=colour, markersize=4.5, capsize=2.5, linewidth=1.2, label=label
+                )
     if panel.decorate is not None:
         panel.decorate(axes, rows)
     if panel.legend and axes.get_legend_handles_labels()[1]:

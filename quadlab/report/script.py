@@ -48,7 +48,7 @@ def run(theorem, *, rng=0):
             print(f"      at {witness_text(item.verdict.witness)}")
     print(f"  mutants refuted: {len(report.mutants) - len(report.survivors)} of {len(report.mutants)}")
     for mutant in report.survivors:
-        print(f"      {mutant.name} survives: {dict((k, str(v)) for k, v in mutant.verdicts.items())}")
+        print(f"      {mutant.name} survives: { {kind: str(verdict) for kind, verdict in mutant.verdicts.items()} }")
     print(f"{report.verdict}   ({report.seconds:.1f} s, seed {report.seed})")
     if theorem.figure is not None:
         _, picture = regenerate(theorem.figure, figure_stem(sys.argv[0]))

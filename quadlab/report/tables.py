@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-__all__ = ["COLOURS", "one_line", "summary", "witness_text"]
+__all__ = ["COLOURS", "describe", "evidence_kinds", "one_line", "summary", "table", "witness_text"]
 
 COLOURS = {"VERIFIED": "green", "REFUTED": "red", "INCONCLUSIVE": "yellow", "ERROR": "red", "SKIPPED": "dim"}
 
@@ -41,6 +41,51 @@ def summary(entries):
     seconds = sum(entry["seconds"] for entry in entries)
     noun = "theorem" if len(entries) == 1 else "theorems"
     return f"{len(entries)} {noun}: {words}; mutants refuted {killed} of {total}; {seconds:.1f} s"
+
+
+def table(entries):
+    """Print the records as a table on a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("verdict", "theorem", "kind", "evidence", "mutants refuted", "seconds"):
+        grid.add_column(title, justify="right" if title == "seconds" else "left")
+    for entry in entries:
+        colour = COLOURS[entry["verdict"]]
+        grid.add_row(
+            f"[{colour}]{entry['verdict']}[/]",
+            entry["id"],
+            entry["kind"],
+            ", ".join(evidence_kinds(entry)),
+            f"{entry['mutants']['killed']} of {entry['mutants']['total']}",
+            f"{entry['seconds']:.1f}",
+        )
+        if entry["reason"]:
+            grid.add_row("", entry["reason"])
+    Console().print(grid)
+
+
+def describe(theorem):
+    """A theorem as text: statement, domain, derivation, caveats, source."""
+    import sympy
+
+    lines = [f"{theorem.id}: {theorem.title}", f"source: {theorem.source}", f"kind: {theorem.kind}", ""]
+    lines += ["statement", f"  {theorem.statement}", ""]
+    for claim in theorem.claims:
+        lines += ["domain" if claim is theorem else f"domain of the claim '{claim.name}'"]
+        lines += [f"  {line}" for line in str(claim.domain).split("; ")] + [""]
+        if claim.derivation is None:
+            continue
+        lines += ["derivation" if claim is theorem else f"derivation of the claim '{claim.name}'"]
+        derivation = claim.derivation(claim.formula)
+        for number, (text, expression) in enumerate(derivation.steps, 1):
+            lines += [f"  {number}. {text}"]
+            lines += ["       " + row for row in sympy.pretty(expression, use_unicode=False, wrap_line=False).splitlines()]
+        lines += ["  these must vanish: " + ", ".join(derivation.residuals), ""]
+    if theorem.caveats:
+        lines += ["what it does not say"] + [f"  - {caveat}" for caveat in theorem.caveats]
+    return "\n".join(lines).rstrip()
 
 
 def witness_text(witness: Mapping | None):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-__all__ = ["chunk_sizes", "recorded_steps", "run_chunks", "root_seed"]
+__all__ = ["chunk_sizes", "recorded_steps", "root_seed", "run_chunks"]
 
 PENDING_BYTES = 64e6
 

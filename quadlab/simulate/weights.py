@@ -71,11 +71,9 @@ class Nesterov:
 
 @dataclass(frozen=True)
 class StochasticGradientDescent:
-    """w+ = w - learning_rate * (gradient(w) + noise), noise Gaussian with `noise_covariance`, or gradient * (1 + noise).
+    """w+ = w - learning_rate * ((1 + r) * gradient(w) + e) + momentum * (w - w-), r and e normal.
 
-    noise_covariance : of the gradient noise, a number or (dimension, dimension); 0 for none.
-    relative_variance : variance of one random factor on the whole gradient.
-    momentum : heavy-ball momentum.
+    noise_covariance : of e, a number or (dimension, dimension). relative_variance : of r, one number a step.
     """
 
     learning_rate: float

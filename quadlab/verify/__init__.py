@@ -1,11 +1,12 @@
 """Theorems, the five kinds of evidence for them, and verdicts."""
 
 from quadlab.theory.intervals import Interval
+from quadlab.verify.batch import verify_all
 from quadlab.verify.challenge import Challenge, challenge
 from quadlab.verify.domain import Directions, Domain
 from quadlab.verify.experiments import RuleExperiment, WeightsExperiment
 from quadlab.verify.formula import parse
-from quadlab.verify.library import load, paper_of, papers, theorem_files, theorems
+from quadlab.verify.library import file_of, load, paper_of, papers, theorem_files, theorems
 from quadlab.verify.runner import Report, verify
 from quadlab.verify.sampled import EdgeBracket, Equivalence, Measurement
 from quadlab.verify.store import Store, record
@@ -67,6 +68,7 @@ __all__ = [
     "WeightsExperiment",
     "Window",
     "challenge",
+    "file_of",
     "load",
     "paper_of",
     "papers",
@@ -75,4 +77,5 @@ __all__ = [
     "theorem_files",
     "theorems",
     "verify",
+    "verify_all",
 ]

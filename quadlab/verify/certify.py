@@ -146,7 +146,7 @@ class _Translation:
         z3 = self.z3
         if isinstance(expression, (bool, sympy.logic.boolalg.BooleanAtom)):
             return z3.BoolVal(bool(expression), self.context)
-        arguments = getattr(expression, "args", ())
+        arguments: tuple = getattr(expression, "args", ())
         match expression:
             case sympy.Eq() | sympy.Ne() | sympy.Lt() | sympy.Le() | sympy.Gt() | sympy.Ge():
                 left, right = map(self.number, arguments)

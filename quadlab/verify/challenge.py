@@ -9,7 +9,7 @@ from quadlab.simulate.chunks import root_seed
 from quadlab.verify.formula import parse
 from quadlab.verify.runner import _attempt, judges
 from quadlab.verify.statistics import MARGINS
-from quadlab.verify.verdict import Evidence, Verdict, combine
+from quadlab.verify.verdict import INCONCLUSIVE, SKIPPED, Evidence, Verdict, combine
 
 __all__ = ["Challenge", "challenge"]
 
@@ -49,7 +49,11 @@ def challenge(theorem, formula, *, claim="main", rng=None, budget="standard", ex
     found = []
     for label, prepare in judges(target, np.random.SeedSequence(root.entropy), budget, executor).items():
         kind = label.partition(" ")[0]
-        found.append(_attempt(prepare(), candidate, kind, target.name, mutant=True))
+        item = _attempt(prepare(), candidate, kind, target.name, mutant=True)
+        if item.kind == "symbolic" and item.verdict.word == INCONCLUSIVE:
+            # SymPy may fail to bring a right formula in another form to zero: that is no objection
+            item = Evidence(item.kind, Verdict(SKIPPED, item.verdict.reason), item.claim, item.figures)
+        found.append(item)
     text = formula if isinstance(formula, str) else getattr(formula, "__name__", repr(formula))
     verdict = combine(item.verdict for item in found)
     return Challenge(theorem.id, text, verdict, tuple(found), int(root.entropy))

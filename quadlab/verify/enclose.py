@@ -60,11 +60,10 @@ class _Probe:
         from flint import arb
 
         try:
-            value = arb(self.function(**dict(zip(self.sides, balls, strict=True))))
+            return arb(self.function(**dict(zip(self.sides, balls, strict=True))))
         except (ValueError, ArithmeticError) as error:
             self.trouble = f"; the function said: {error}"
             return None
-        return None if value.is_nan() else value
 
     def refutes(self, point):
         value = self(map(_ball, point))

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import itertools
 import math
 import operator
 import re
@@ -239,8 +240,8 @@ class _Reader:
                 return (_ARITHMETIC[type(node.op)], left, right)
             case ast.Compare() if all(type(op) in _COMPARISONS for op in node.ops):
                 sides = [number(side, depth=depth) for side in (node.left, *node.comparators)]
-                links = zip(node.ops, sides, sides[1:], strict=False)
-                links = [(_COMPARISONS[type(op)], left, right) for op, left, right in links]
+                pairs = zip(node.ops, itertools.pairwise(sides), strict=True)
+                links = [(_COMPARISONS[type(op)], *pair) for op, pair in pairs]
                 return links[0] if len(links) == 1 else (_LOGIC[ast.And], *links)
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
                 return self.call(node, name, args, depth)
@@ -259,7 +260,7 @@ class _Reader:
 
     def literal(self, node):
         """The exact number as written; refused before every digit of 1e-999999999 is written out."""
-        written = ast.get_source_segment(self.source, node)
+        written = ast.get_source_segment(self.source, node) or ""
         try:
             size = abs(float(node.value))
         except OverflowError:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from quadlab.verify.theorem import Theorem
 
-__all__ = ["load", "paper_of", "papers", "theorem_files", "theorems"]
+__all__ = ["file_of", "load", "paper_of", "papers", "theorem_files", "theorems"]
+
+_MODULE_PREFIX = "quadlab_theorem_"
 
 
 @cache
@@ -42,12 +44,18 @@ def theorems():
     return {theorem.id: theorem for theorem in found}
 
 
+def file_of(theorem):
+    """The path of the file that defines a loaded theorem; None if it was made elsewhere."""
+    for module in list(sys.modules.values()):
+        if getattr(module, "THEOREM", None) is theorem and module.__name__.startswith(_MODULE_PREFIX):
+            return Path(module.__file__)
+    return None
+
+
 def paper_of(theorem):
     """The folder name of the paper a shipped theorem belongs to; "" for a user's own."""
-    for path in theorem_files():
-        if _module_name(path) in sys.modules and sys.modules[_module_name(path)].THEOREM is theorem:
-            return path.parent.name
-    return ""
+    file = file_of(theorem)
+    return file.parent.name if file is not None and file.parent.parent == checks_folder() else ""
 
 
 def load(path_or_id):
@@ -72,7 +80,7 @@ def _closest(text, known):
 
 
 def _module_name(path):
-    return f"quadlab_theorem_{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    return f"{_MODULE_PREFIX}{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
 
 
 def _from_file(path):
@@ -80,7 +88,7 @@ def _from_file(path):
         raise ValueError(f"there is no file {path}")
     name = _module_name(path)
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
+        spec = importlib.util.spec_from_file_location(name, path.resolve())
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

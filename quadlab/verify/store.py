@@ -9,7 +9,7 @@ import numpy as np
 
 import quadlab
 
-__all__ = ["SCHEMA", "Store", "record"]
+__all__ = ["SCHEMA", "Store", "plain", "record"]
 
 SCHEMA = 1
 
@@ -17,7 +17,7 @@ SCHEMA = 1
 def record(report, paper):
     """The report as plain JSON data; `paper` is the folder the theorem belongs to."""
     survivors = [{"claim": m.claim, "mutant": m.name, **_verdicts(m)} for m in report.survivors]
-    return _plain(
+    return plain(
         {
             "schema": SCHEMA,
             "version": quadlab.__version__,
@@ -58,16 +58,16 @@ def _verdicts(mutant):
     return {"verdicts": {kind: str(verdict) for kind, verdict in mutant.verdicts.items()}}
 
 
-def _plain(value):
+def plain(value):
     """JSON data from NumPy and SymPy values; what JSON has no number for (inf, nan) becomes text."""
     if isinstance(value, dict) or hasattr(value, "items"):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

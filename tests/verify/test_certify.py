@@ -143,6 +143,8 @@ def test_conditions_guard_their_own_branch():
     assert prove(Implies(x >= 0, 1 / x > 0)).proved is None
     assert prove(Piecewise((1 / x, x > 0), (x**2, True)) >= 0).proved is True
     assert prove(Piecewise((1 / x, x >= 0), (x**2, True)) >= 0).proved is None
+    pieces = And(Implies(x > 1, sqrt(x) > 1), Implies(And(x >= 0, x <= 1), sqrt(x) <= 1))
+    assert prove(pieces).proved is True
     partial = Piecewise((x, x > 0), (-x, x < -1)) >= 0
     assert prove(partial).proved is None
     assert prove(partial, [Or(x > 1, x < -2)]).proved is True
@@ -153,6 +155,7 @@ def test_functions_of_order():
     assert prove(Eq(Max(x, y) + Min(x, y), x + y)).proved is True
     assert prove(Abs(x + y) <= Abs(x) + Abs(y)).proved is True
     assert prove(Eq(sympy.sign(x) * Abs(x), x)).proved is True
+    assert prove(Equivalent(Eq(sympy.sign(x), y), Eq(y, 0)), [Eq(x * 1, 0)]).proved is True
     assert prove(Not(And(x > y, y > x))).proved is True
     assert_refuted(prove(Max(x, y) > Min(x, y)), Max(x, y) > Min(x, y), [])
 
@@ -160,6 +163,7 @@ def test_functions_of_order():
 def test_counterexamples_are_exact():
     for goal in (Ne(x**2, 2), Ne(x**3 + x, 1), Ne(x**2 + y**2, 3), x**2 > 2):
         assert_refuted(prove(goal), goal, [])
+    assert prove(Ne(x**2, 2), [x > 0]).counterexample == {"x": sqrt(2)}
     assert set(prove(x**2 > 2, [y > 7]).counterexample) == {"x", "y"}
 
 
@@ -225,6 +229,16 @@ def test_a_proof_needs_the_second_opinion(monkeypatch):
     monkeypatch.setattr(certify._Inquiry, "second", lambda self, constraints: ("unknown", None))
     assert prove(x**2 >= x - 1).proved is None
     assert "answered unknown" in prove(x**2 >= x - 1).reason
+
+
+def test_a_proof_needs_a_point_where_the_assumptions_hold(monkeypatch):
+    from quadlab.verify import certify
+
+    first, answers = certify._Inquiry.first, [("unknown", None)]
+    monkeypatch.setattr(certify._Inquiry, "first", lambda *query: answers.pop() if answers else first(*query))
+    proof = prove(x > 0, [x > 1])
+    assert proof.proved is None
+    assert "assumptions can hold" in proof.reason
 
 
 def test_a_counterexample_needs_exact_evaluation(monkeypatch):

@@ -50,6 +50,17 @@ def test_a_touching_minimum_is_left_open():
     assert "0.33" in result.reason
 
 
+def test_a_hard_region_does_not_hide_a_violation():
+    touching, negative = flint.fmpq(2, 3), flint.fmpq(1, 10)
+
+    def function(x):
+        return (x - touching) ** 2 * ((x - negative) ** 2 - flint.fmpq(1, 10**6))
+
+    result = enclose_positive(function, {"x": (0, 1)}, max_boxes=300)
+    assert result.proved is False
+    assert abs(result.witness["x"] - 0.1) <= 1e-3
+
+
 def test_a_violation_at_a_corner_only():
     assert enclose_positive(lambda x: x, {"x": (0, 1)}).witness == {"x": 0.0}
     assert enclose_positive(lambda x, y: x + y, {"x": (0, 1), "y": (-1, 0)}).proved is False

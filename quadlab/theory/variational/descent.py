@@ -121,29 +121,36 @@ def critical_samples(eigenvalues, gradient, noise_variances, learning_rate):
 
 
 def _sums(eigenvalues, gradient, noise_variances, **others):
-    """The sums G, B, C over directions, and the function that restores the unit they are measured in.
-
-    For numbers the unit is a power of four near the largest squared gradient or gradient noise, so that squares
-    neither overflow nor underflow.
-    """
+    """The sums G, B, C over directions, and the function that restores the unit they are measured in."""
     require_broadcast(eigenvalues=eigenvalues, gradient=gradient, noise_variances=noise_variances)
-    with np.errstate(over="ignore"):
-        gradient_noise = eigenvalues * sqrt(noise_variances)
-    curvature, gradient, noise = np.broadcast_arrays(*np.atleast_1d(eigenvalues, gradient, gradient_noise))
+    directions = np.broadcast_arrays(*np.atleast_1d(eigenvalues, gradient, sqrt(noise_variances)))
+    curvature, gradient, deviation = directions
     if curvature.shape[-1] == 0:
         raise ValueError("eigenvalues, gradient and noise_variances must hold at least one direction, got none")
     require_broadcast(**{"leading axes of eigenvalues, gradient, noise_variances": curvature[..., 0]}, **others)
-    if any(array.dtype == object for array in (curvature, gradient, noise)):
-
-        def restore(value):
-            return value
+    if any(array.dtype == object for array in directions):
+        gradient_noise, exponent = curvature * deviation, None
     else:
-        exponent = np.frexp(np.maximum(np.abs(gradient), noise).max(axis=-1))[1]
-        gradient, noise = (np.ldexp(array, -exponent[..., None]) for array in (gradient, noise))
+        gradient, gradient_noise, exponent = _scaled(curvature, gradient, deviation)
 
-        def restore(value):
-            return np.ldexp(value, 2 * exponent)
+    def restore(value):
+        return value if exponent is None else np.ldexp(value, 2 * exponent)
 
-    squared_gradient, squared_noise = gradient**2, noise**2
-    sums = squared_gradient, curvature * squared_gradient, curvature * squared_noise
-    return restore, *(terms.sum(axis=-1) for terms in sums)
+    with np.errstate(over="ignore"):
+        sums = gradient**2, curvature * gradient**2, curvature * gradient_noise**2
+        return restore, *(terms.sum(axis=-1) for terms in sums)
+
+
+def _scaled(curvature, gradient, deviation):
+    """Gradient and gradient noise in units of a power of two near the largest of them, and its exponent.
+
+    Their squares then neither overflow nor underflow.
+    """
+    (slope, slope_exponent), *factors = map(np.frexp, (gradient, curvature, deviation))
+    noise, noise_exponent = factors[0][0] * factors[1][0], factors[0][1] + factors[1][1]
+    lowest = -10_000  # of a zero, below the exponent of any product of two doubles
+    exponents = np.where(slope == 0, lowest, slope_exponent), np.where(noise == 0, lowest, noise_exponent)
+    exponent = np.maximum(*exponents).max(axis=-1, keepdims=True)
+    return (
+        np.ldexp(slope, slope_exponent - exponent), np.ldexp(noise, noise_exponent - exponent), exponent[..., 0],
+    )  # fmt: skip

@@ -57,9 +57,9 @@ def descent_probability(eigenvalue, mean, noise_variance, learning_rate, samples
         samples=(samples, whole_positive),
     )
     with np.errstate(all="ignore"):
-        distance = quotient(abs(mean), 2 * sqrt(noise / (2 * samples)))
+        spread = 2 * sqrt(noise / (2 * samples))
         far_side = quotient(quotient(2, curvature), rate) - 1
-        probability = erf_between(-distance * far_side, distance) / 2
+        probability = erf_between(-quotient(abs(mean) * far_side, spread), quotient(abs(mean), spread)) / 2
     without_noise = where(greater(far_side, 0), 1, 0)
     return where(mean == 0, 0, where(noise == 0, without_noise, probability))
 

@@ -1,0 +1,250 @@
+"""The command line: list, show, verify, challenge, figure.
+
+Exit codes: 0 all verified, 1 something refuted, 2 something inconclusive, 3 an error (bad input among them),
+130 interrupted.
+"""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import quadlab
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Theorems about training dynamics: call, derive, simulate, plot and try to break them.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# the base of typer's usage errors, wherever the installed version of typer keeps click
+USAGE_ERROR = typer.BadParameter.__base__
+
+
+class Budget(StrEnum):
+    """How closely simulations decide: within 2 %, 1 % or 0.5 %."""
+
+    quick = "quick"
+    standard = "standard"
+    deep = "deep"
+
+
+Targets = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID or PATH]...", help="Theorem ids or files; all if none.")
+]
+Paper = Annotated[str | None, typer.Option(help="Only the theorems of this paper (a folder of paper_checks).")]
+Seed = Annotated[int | None, typer.Option("--rng", min=0, help="Seed; fresh entropy if not given.")]
+BudgetOption = Annotated[Budget, typer.Option(help="Precision of the simulations: 2 %, 1 % or 0.5 %.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines and nothing else.")]
+
+
+def main(arguments=None):
+    """Run the command line; errors are one sentence on standard error and exit code 3."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except USAGE_ERROR as error:
+        code = _fail(error.format_message())
+    except (ValueError, OSError, ArithmeticError) as error:
+        code = _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code or 0)
+
+
+def _fail(message):
+    print(f"quadlab: error: {' '.join(message.split())}", file=sys.stderr)
+    return 3
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+):
+    if version:
+        print(quadlab.__version__)
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def _chosen(targets, paper):
+    from quadlab.verify import load, theorem_files
+
+    if targets and paper:
+        raise ValueError("give either theorems or --paper, got both")
+    return [load(target) for target in targets or theorem_files(paper)]
+
+
+@app.command("list")
+def list_theorems(paper: Paper = None, as_json: AsJson = False):
+    """List theorems: id, kind, title."""
+    from quadlab.verify import paper_of
+
+    for theorem in _chosen(None, paper):
+        entry = {"id": theorem.id, "paper": paper_of(theorem), "kind": theorem.kind, "title": theorem.title}
+        print(json.dumps(entry) if as_json else f"{theorem.id:<34} {theorem.kind:<11} {theorem.title}")
+
+
+@app.command()
+def show(target: Annotated[str, typer.Argument(metavar="ID or PATH")]):
+    """Show a theorem: statement, domain, derivation steps, caveats, source."""
+    from quadlab.report.tables import describe
+    from quadlab.verify import load
+
+    print(describe(load(target)))
+
+
+@app.command()
+def verify(
+    targets: Targets = None,
+    paper: Paper = None,
+    budget: BudgetOption = Budget.standard,
+    seed: Seed = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of results.jsonl; the user's state folder if not given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Continue the latest run in that folder.")] = False,
+    data: Annotated[Path | None, typer.Option(help="CSV file: check on the least-squares problem it poses.")] = None,
+    target: Annotated[str | None, typer.Option(help="Column of the CSV file that is predicted.")] = None,
+    as_json: AsJson = False,
+):
+    """Verify theorems and print a verdict for each, with the evidence and the mutation score."""
+    from quadlab.report.script import exit_code
+    from quadlab.report.tables import one_line, summary, table, witness_text
+    from quadlab.verify import Store, verify_all
+
+    problem, chosen = _problem(data, target), _chosen(targets, paper)
+    if problem is not None:
+        chosen = [theorem for theorem in chosen if theorem.on_problem is not None]
+        if not chosen:
+            raise ValueError("none of the chosen theorems can be checked on data")
+    store, entries = Store(out or _state_folder()), []
+    terminal = sys.stdout.isatty() and not as_json
+    try:
+        with _Progress(len(chosen), show=terminal) as progress:
+            for entry in verify_all(
+                chosen, store, rng=seed, budget=budget.value, problem=problem, resume=resume, progress=progress.say
+            ):
+                entries.append(entry)
+                progress.advance()
+                if not terminal:
+                    print(json.dumps(entry) if as_json else one_line(entry), flush=True)
+    except KeyboardInterrupt:
+        print(
+            f"interrupted: {len(entries)} of {len(chosen)} results are in {store.path}; --resume continues",
+            file=sys.stderr,
+        )
+        return 130
+    if terminal:
+        table(entries)
+    if not as_json:
+        for entry in entries:
+            if entry["witness"]:
+                print(f"{entry['id']} is wrong at {witness_text(entry['witness'])}")
+        print(summary(entries))
+        print(f"seed {entries[0]['seed']}, results in {store.path}")
+    return exit_code(entry["verdict"] for entry in entries)
+
+
+@app.command()
+def challenge(
+    target: Annotated[str, typer.Argument(metavar="ID or PATH")],
+    formula: Annotated[str, typer.Argument(metavar="FORMULA", help='Such as "2 / learning_rate".')],
+    claim: Annotated[str, typer.Option(help="Which of the theorem's claims.")] = "main",
+    budget: BudgetOption = Budget.standard,
+    seed: Seed = None,
+    as_json: AsJson = False,
+):
+    """Judge your own formula by a theorem's evidence; says where it is wrong."""
+    from quadlab.report.script import exit_code
+    from quadlab.report.tables import witness_text
+    from quadlab.verify import load
+    from quadlab.verify.store import plain
+
+    result = load(target).challenge(formula, claim=claim, budget=budget.value, rng=seed)
+    if as_json:
+        evidence = [
+            {"kind": e.kind, "verdict": e.verdict.word, "reason": e.verdict.reason, "witness": e.verdict.witness}
+            for e in result.evidence
+        ]
+        entry = {"id": result.id, "formula": formula, "verdict": result.verdict.word, "witness": result.verdict.witness}
+        print(json.dumps(plain({**entry, "evidence": evidence, "seed": result.seed})))
+    else:
+        print(f"{result.verdict.word}: {formula}   as a formula for {result.id}")
+        for item in result.evidence:
+            print(f"  {item.kind:<10} {item.verdict}")
+            if item.verdict.witness:
+                print(f"             at {witness_text(item.verdict.witness)}")
+    return exit_code([result.verdict.word])
+
+
+@app.command()
+def figure(
+    targets: Targets = None,
+    paper: Paper = None,
+    out: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("figures"),
+    seed: Annotated[int, typer.Option("--rng", min=0, help="Seed of the simulated points.")] = 0,
+    reuse_data: Annotated[bool, typer.Option("--reuse-data", help="Draw from the CSV files that are there.")] = False,
+):
+    """Regenerate figures: a CSV with the data and an SVG for people."""
+    from quadlab.report.figures import regenerate
+    from quadlab.verify import file_of
+
+    chosen = [theorem for theorem in _chosen(targets, paper) if theorem.figure is not None]
+    if not chosen:
+        raise ValueError("none of the chosen theorems has a figure")
+    for theorem in chosen:
+        file = file_of(theorem)
+        _, picture = regenerate(theorem.figure, out / file.parent.name / file.stem, rng=seed, reuse_data=reuse_data)
+        print(picture, flush=True)
+
+
+def _problem(data, target):
+    if (data is None) != (target is None):
+        raise ValueError("--data and --target must be given together")
+    if data is None:
+        return None
+    from quadlab.problems import LeastSquares
+
+    return LeastSquares.from_csv(data, target)
+
+
+def _state_folder():
+    import platformdirs
+
+    return platformdirs.user_state_dir("quadlab")
+
+
+class _Progress:
+    """A bar on a terminal; silent elsewhere, where each result is printed as a line."""
+
+    def __init__(self, total, show):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+        columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+        self.bar = Progress(*columns, transient=True, disable=not show)
+        self.task = self.bar.add_task("", total=total)
+
+    def __enter__(self):
+        self.bar.start()
+        return self
+
+    def __exit__(self, *failure):
+        self.bar.stop()
+
+    def say(self, theorem, line):
+        self.bar.update(self.task, description=line)
+
+    def advance(self):
+        self.bar.advance(self.task)
+
+
+if __name__ == "__main__":
+    main()
