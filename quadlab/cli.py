@@ -8,7 +8,7 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 # the base of typer's usage errors, wherever the installed version of typer keeps click
-USAGE_ERROR = typer.BadParameter.__base__
+USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
 class Budget(StrEnum):

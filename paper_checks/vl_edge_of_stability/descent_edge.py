@@ -168,8 +168,8 @@ THEOREM = Theorem(
             kind=TIGHT,
             domain=Domain(
                 "learning_rate * eigenvalue < 2",
-                eigenvalue=positive.between(1e-3, 1e3),
-                learning_rate=positive.between(1e-3, 10),
+                eigenvalue=positive.between(0.03, 30),
+                learning_rate=positive.between(0.03, 10),
             ),
             formula=lambda eigenvalue, learning_rate: learning_rate * eigenvalue**3 / (2 - learning_rate * eigenvalue),
             oracle=signal_without_change,

@@ -58,9 +58,9 @@ def smallest_positive_root(polynomial, unknown):
     roots = [sympy.factor(root) for root in found]
     others = sorted({s for root in roots for s in root.free_symbols}, key=lambda s: s.name)
     winners = set()
-    for shift in range(4):
+    for shift in range(11):
         # fractions below one are admissible for rates, momenta and variances alike
-        point = {symbol: sympy.Rational(1 + shift, 5 + 2 * k + shift) for k, symbol in enumerate(others)}
+        point = {symbol: sympy.Rational((5 * shift + 7 * k) % 11 + 1, 12) for k, symbol in enumerate(others)}
         values = [(root.subs(point), root) for root in roots]
         admissible = [(value, root) for value, root in values if value.is_real and value > 0]
         winners.add(min(admissible, key=lambda pair: pair[0])[1] if admissible else sympy.oo)

@@ -77,14 +77,14 @@ class CoupledMoments(LinearOperator):
         tensor = np.eye(self.size)
         if self.order == 4:
             tensor = _mixed_pairings(tensor, tensor) / 2
-        estimate = 0.0
+        growth, estimate = 0.0, 0.0
         for _ in range(100_000):
             image = self._matvec(tensor).reshape(tensor.shape)
-            growth = np.linalg.norm(image) / np.linalg.norm(tensor)
+            growth = float(np.linalg.norm(image) / np.linalg.norm(tensor))
             if growth == 0 or abs(growth - estimate) <= 1e-13 * growth:
                 break
             tensor, estimate = image / np.linalg.norm(image), growth
-        return float(growth)
+        return growth
 
 
 def _on_all_axes(matrix, tensor):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ __all__ = ["Figure", "Panel", "Row", "computed", "draw", "measured", "read_rows"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (8, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-STYLE = {
+STYLE: Any = {
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -29,7 +30,7 @@ HEADER = ("panel", "series", "role", "x", "y", "error")
 
 @dataclass(frozen=True)
 class Row:
-    """One point of a figure. `role`: theory (a line), computed (a hollow marker), measured (a filled one, error bar)."""
+    """One point of a figure. `role`: theory (line), computed (hollow marker), measured (filled, with error bar)."""
 
     panel: str
     series: str
@@ -99,7 +100,7 @@ def read_rows(path):
         reader = csv.reader(file)
         if tuple(next(reader, ())) != HEADER:
             raise ValueError(f"{path} must have the columns {', '.join(HEADER)}")
-        return [Row(*line[:3], *map(float, line[3:])) for line in reader]
+        return [Row(panel, series, role, *map(float, rest)) for panel, series, role, *rest in reader]
 
 
 def draw(figure, rows):

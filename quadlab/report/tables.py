@@ -81,7 +81,8 @@ def describe(theorem):
         derivation = claim.derivation(claim.formula)
         for number, (text, expression) in enumerate(derivation.steps, 1):
             lines += [f"  {number}. {text}"]
-            lines += ["       " + row for row in sympy.pretty(expression, use_unicode=False, wrap_line=False).splitlines()]
+            picture = sympy.pretty(expression, use_unicode=False, wrap_line=False)
+            lines += ["       " + row for row in picture.splitlines()]
         lines += ["  these must vanish: " + ", ".join(derivation.residuals), ""]
     if theorem.caveats:
         lines += ["what it does not say"] + [f"  - {caveat}" for caveat in theorem.caveats]

@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -19,17 +20,21 @@ def root_seed(rng):
     if isinstance(rng, np.random.SeedSequence):
         return np.random.SeedSequence(rng.entropy, spawn_key=rng.spawn_key)
     if isinstance(rng, np.random.Generator):
-        return rng.bit_generator.seed_seq.spawn(1)[0]
+        rng = rng.bit_generator
     if isinstance(rng, np.random.BitGenerator):
-        return rng.seed_seq.spawn(1)[0]
+        return _spawn_one(rng.seed_seq)
     if rng is not None and (isinstance(rng, bool) or not isinstance(rng, (int, np.integer)) or rng < 0):
         raise ValueError(f"rng must be None, a non-negative int, a SeedSequence or a Generator, got {rng!r}")
     return np.random.SeedSequence(rng)
 
 
+def _spawn_one(seed: Any):
+    return seed.spawn(1)[0]
+
+
 def chunk_sizes(replicas, modes):
-    """Fixed division of the replicas: a few megabytes of state each, whatever the number of workers."""
-    size = int(max(1024, min(32768, 2**18 // max(modes, 1))))
+    """Fixed division of the replicas, whatever the number of workers: half a megabyte of state each."""
+    size = int(np.clip(2**16 // max(modes, 1), 1024, 32768))
     full, rest = divmod(replicas, size)
     return [size] * full + [rest] * (rest > 0)
 

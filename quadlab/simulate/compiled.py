@@ -20,9 +20,9 @@ import quadlab
 
 __all__ = ["kernel", "kernel_source"]
 
-LANES_PER_BLOCK = 2048
+REPLICAS_PER_BLOCK = 2048
 
-_HEADER = """import math
+_KERNEL = """import math
 
 import numba
 import numpy as np
@@ -30,11 +30,7 @@ import numpy as np
 
 @numba.njit(nogil=True{cache})
 def advance(rng, state, previous, parameters, steps):
-    _width = min(state.shape[2], {block})
-{buffers}
-    for _start in range(0, state.shape[2], _width):
-        _lanes = min(_width, state.shape[2] - _start)
-{loops}
+{body}
 """
 
 
@@ -42,51 +38,48 @@ def kernel_source(rule):
     """Python source of `advance(rng, state, previous, parameters, steps)` for a rule.
 
     state and previous: (state variables, modes, replicas), updated in place; previous receives the state before
-    the last step. parameters: (parameters, modes). Replicas are innermost, so that the recurrence vectorises.
+    the last step. parameters: (parameters, modes). Time is the outermost loop, so that a path does not depend on
+    when it is recorded; replicas are innermost, so that the recurrence vectorises, and are taken in blocks whose
+    draws stay in the nearest cache.
     """
-    shared = [noise for noise in rule.noises if noise.shared]
     own = [noise for noise in rule.noises if not noise.shared]
+    shared = [noise for noise in rule.noises if noise.shared]
     lines: list[str] = []
 
     def emit(depth, *text):
         lines.extend("    " * depth + line for line in text)
 
     read_parameters = [f"{s.name} = parameters[{k}, _mode]" for k, s in enumerate(rule.parameters)]
+    emit(1, "_replicas = state.shape[2]", f"_width = min(_replicas, {REPLICAS_PER_BLOCK})")
+    emit(1, *(f"_draw_{noise.symbol.name} = np.empty(_width)" for noise in own))
+    emit(1, *(f"_draw_{noise.symbol.name} = np.empty(_replicas)" for noise in shared))
+    emit(1, "for _step in range(steps):")
     if shared:
-        # a shared draw acts on every mode of a replica, so time has to be the outer loop
-        emit(2, "for _step in range(steps):", "    _mode = 0")
-        emit(3, *read_parameters)
-        emit(3, *_draws(shared))
-        emit(3, "for _mode in range(state.shape[1]):")
-        emit(4, *read_parameters)
-    else:
-        # without one, a mode stays in the nearest cache for all its steps
-        emit(2, "for _mode in range(state.shape[1]):")
-        emit(3, *read_parameters)
-        emit(3, "for _step in range(steps):")
+        emit(2, "_mode, _size = 0, _replicas", *read_parameters)
+        emit(2, *_draws(shared))
+    emit(2, "if _step == steps - 1:", "    previous[:] = state")
+    emit(2, "for _mode in range(state.shape[1]):")
+    emit(3, *read_parameters)
+    emit(3, "for _start in range(0, _replicas, _width):", "    _size = min(_width, _replicas - _start)")
     emit(4, *_draws(own))
-    emit(4, "if _step == steps - 1:")
-    emit(5, "previous[:, _mode, _start : _start + _lanes] = state[:, _mode, _start : _start + _lanes]")
-    emit(4, *(f"_state_{k} = state[{k}, _mode, _start : _start + _lanes]" for k in range(len(rule.state))))
-    emit(4, "for _lane in range(_lanes):")
+    emit(4, *(f"_state_{k} = state[{k}, _mode, _start : _start + _size]" for k in range(len(rule.state))))
+    emit(4, "for _lane in range(_size):")
     emit(5, *(f"{s.name} = _state_{k}[_lane]" for k, s in enumerate(rule.state)))
-    emit(
-        5,
-        *(f"{noise.symbol.name} = _draw_{noise.symbol.name}[_lane]" + _scale(noise) for noise in rule.noises),
-    )
+    for noise in rule.noises:
+        index = "_start + _lane" if noise.shared else "_lane"
+        emit(5, f"{noise.symbol.name} = _draw_{noise.symbol.name}[{index}]{_scale(noise)}")
     common, update = sympy.cse(rule.update, symbols=sympy.numbered_symbols("_common"))
     emit(5, *(f"{symbol.name} = {pycode(expression)}" for symbol, expression in common))
     emit(5, *(f"_next_{k} = {pycode(expression)}" for k, expression in enumerate(update)))
     emit(5, *(f"_state_{k}[_lane] = _next_{k}" for k in range(len(update))))
-    buffers = "\n".join(f"    _draw_{noise.symbol.name} = np.empty(_width)" for noise in rule.noises)
-    return _HEADER.format(block=LANES_PER_BLOCK, buffers=buffers, loops="\n".join(lines), cache="{cache}")
+    return _KERNEL.format(body="\n".join(lines), cache="{cache}")
 
 
 def _draws(noises):
     """Fill the buffer of each noise with one step's draws."""
     for noise in noises:
         name = noise.symbol.name
-        yield "for _lane in range(_lanes):"
+        yield "for _lane in range(_size):"
         if noise.count == 1 or noise.law.stable:
             yield f"    _draw_{name}[_lane] = {noise.law.draw}"
         else:
@@ -107,7 +100,7 @@ def _scale(noise):
 @lru_cache(maxsize=256)
 def kernel(source):
     """The compiled `advance` of a kernel source."""
-    path = _stored(source.format(cache=", cache=True"))
+    path = _stored(source.replace("{cache}", ", cache=True"))
     if path is not None:
         spec = importlib.util.spec_from_file_location(f"quadlab_kernel_{path.stem}", path)
         assert spec is not None
@@ -117,7 +110,7 @@ def kernel(source):
         spec.loader.exec_module(module)
         return module.advance
     namespace: dict = {}
-    exec(compile(source.format(cache=""), "<quadlab kernel>", "exec"), namespace)
+    exec(compile(source.replace("{cache}", ""), "<quadlab kernel>", "exec"), namespace)
     return namespace["advance"]
 
 

@@ -183,7 +183,8 @@ def _run_chunk(size, seed, *, source, names, table, curvature, initial, recorded
         if diverged.any():
             raise DivergenceError(int(diverged.sum()), size, step)
         views = ({name: part[k] for k, name in enumerate(names)} for part in (state, previous, start))
-        now = Snapshot(*views, position=names[0], curvature=curvature, step=step)
+        state_now, state_before, state_first = views
+        now = Snapshot(state_now, state_before, state_first, names[0], curvature, step)
         for name, function in observables.items():
             taken[name].append(Moments.of((function or OBSERVABLES[name])(now)))
     return {name: Moments.stack(parts) for name, parts in taken.items()}

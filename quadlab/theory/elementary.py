@@ -85,20 +85,15 @@ def _special(name):
     return numeric
 
 
-def _growing(name):
-    """Arb's method of this name, with the infinite limit that Arb leaves undetermined."""
-    return lambda x: x if x == inf else getattr(x, name)()
-
-
-sqrt = _elementwise("sqrt", np.sqrt, ball=_growing("sqrt"))
+sqrt = _elementwise("sqrt", np.sqrt)
 cbrt = _elementwise("cbrt", np.cbrt, ball=lambda x: x if x in (0, inf) else x.root(3))
-exp = _elementwise("exp", np.exp, ball=_growing("exp"))
-log = _elementwise("log", np.log, ball=_growing("log"))
+exp = _elementwise("exp", np.exp)
+log = _elementwise("log", np.log)
 sin = _elementwise("sin", np.sin)
 cos = _elementwise("cos", np.cos)
-sinh = _elementwise("sinh", np.sinh, ball=_growing("sinh"))
-cosh = _elementwise("cosh", np.cosh, ball=_growing("cosh"))
-asinh = _elementwise("asinh", np.arcsinh, ball=_growing("asinh"))
+sinh = _elementwise("sinh", np.sinh)
+cosh = _elementwise("cosh", np.cosh)
+asinh = _elementwise("asinh", np.arcsinh)
 erf = _elementwise("erf", _special("erf"))
 erfc = _elementwise("erfc", _special("erfc"))
 

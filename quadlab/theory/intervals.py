@@ -90,7 +90,7 @@ class Interval:
         above = array >= self.lower if self.lower_closed else array > self.lower
         below = array <= self.upper if self.upper_closed else array < self.upper
         inside = above & below
-        return inside & ((array == np.floor(array)) | np.isinf(array)) if self.whole else inside
+        return inside & (array == np.floor(array)) if self.whole else inside
 
     def _check_exact(self, name, value):
         if is_arb(value):

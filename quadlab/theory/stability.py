@@ -133,7 +133,7 @@ def sam_sharpness_edge(gradient_norm, learning_rate, ascent_radius):
     root_two = sqrt(2 + 0 * rate)  # in the arithmetic of the arguments
     root_gradient, root_rate, root_radius = sqrt(gradient), sqrt(rate), sqrt(radius)
     perturbation = quotient(quotient(2 * root_two * root_radius, root_rate), root_gradient)
-    small_gradient = quotient(quotient(root_two * root_gradient, root_rate), root_radius)
+    small_gradient = quotient(root_two * root_gradient, root_rate * root_radius)
     return where(perturbation == inf, small_gradient, quotient(4 / (1 + hypot(1, perturbation)), rate))
 
 

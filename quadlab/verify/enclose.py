@@ -35,6 +35,7 @@ def enclose_positive(function, box, *, max_boxes=20_000, precision=100, logarith
     bisected. Refuted means that the function is certainly <= 0 at the witness: a corner of the box or the
     middle of a sub-box. The function must be honest on wide balls: one that branches on a comparison of
     balls has to raise when that comparison is undecided, as `quadlab.verify.formula.Formula` does.
+    Arb's precision belongs to the process: threads share it, which costs sharpness but never rigour.
 
     >>> enclose_positive(lambda x: x * x - x + 1, {"x": (-10, 10)}).proved
     True
@@ -136,7 +137,7 @@ def _widest(current, root, middle, logarithmic):
 
 def _exact(name, end):
     try:
-        exact = Fraction(int(end.p), int(end.q)) if hasattr(end, "q") else Fraction(end)
+        exact = Fraction(end)
         float(exact)
         return exact
     except (TypeError, ValueError, OverflowError):

@@ -153,6 +153,12 @@ def _compare(name, opposite, left, right):
     return holds
 
 
+def _chain(comparisons, *sides):
+    """a < b < c with b evaluated once: twice, in nested formulas, would be exponentially often."""
+    links = [compare(*pair) for compare, pair in zip(comparisons, itertools.pairwise(sides), strict=True)]
+    return links[0] if len(links) == 1 else _LOGIC[ast.And](*links)
+
+
 def _choose(symbolic, ball, numeric, *values):
     """SymPy's `symbolic`, Arb's `ball` or the array function `numeric`, whichever suits all the values."""
     if any(map(is_symbolic, values)):
@@ -240,9 +246,7 @@ class _Reader:
                 return (_ARITHMETIC[type(node.op)], left, right)
             case ast.Compare() if all(type(op) in _COMPARISONS for op in node.ops):
                 sides = [number(side, depth=depth) for side in (node.left, *node.comparators)]
-                pairs = zip(node.ops, itertools.pairwise(sides), strict=True)
-                links = [(_COMPARISONS[type(op)], *pair) for op, pair in pairs]
-                return links[0] if len(links) == 1 else (_LOGIC[ast.And], *links)
+                return (partial(_chain, [_COMPARISONS[type(op)] for op in node.ops]), *sides)
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
                 return self.call(node, name, args, depth)
         raise self.refusal(node)

@@ -46,9 +46,9 @@ def theorems():
 
 def file_of(theorem):
     """The path of the file that defines a loaded theorem; None if it was made elsewhere."""
-    for module in list(sys.modules.values()):
-        if getattr(module, "THEOREM", None) is theorem and module.__name__.startswith(_MODULE_PREFIX):
-            return Path(module.__file__)
+    for name, module in list(sys.modules.items()):
+        if name.startswith(_MODULE_PREFIX) and getattr(module, "THEOREM", None) is theorem:
+            return Path(str(module.__file__))
     return None
 
 

@@ -26,7 +26,7 @@ def sample_size(spread, margin):
     """Replicas for which a difference of zero is decided within +-margin, `spread` being one replica's deviation.
 
     >>> sample_size(1.0, 0.01)
-    1209733
+    1210231
     """
     if not (isfinite(spread) and spread >= 0 and isfinite(margin) and margin > 0):
         raise ValueError(f"spread must be non-negative and margin positive, both finite, got {spread} and {margin}")

@@ -62,7 +62,8 @@ def test_others_are_refused_by_name_and_value(interval, value):
 
 
 @pytest.mark.parametrize(
-    "value", ["1", b"1", None, 1j, True, [True], [1, None], [1, "2"], {}, object(), 10**400, [[1], [1, 2]], sympy.true],
+    "value", ["1", b"1", None, 1j, True, [True], [1, None], [1, "2"], np.array([1, True], dtype=object),
+        np.array(["1"], dtype=object), {}, object(), 10**400, [[1], [1, 2]], sympy.true],
     ids=repr,
 )  # fmt: skip
 @pytest.mark.parametrize("interval", MEMBERS, ids=str)
@@ -116,7 +117,14 @@ def test_exact_values_certainly_outside_are_refused(value):
 def test_whole_exact_values():
     for good in (sympy.Integer(3), sympy.Float(3), sympy.Symbol("n"), sympy.Symbol("n", integer=True), flint.arb(3)):
         assert whole_positive.check("samples", good) is good
-    for bad in (sympy.Rational(5, 2), sympy.Float(2.5), sympy.Symbol("n", integer=False), flint.arb(2.5), sympy.pi):
+    for bad in (
+        sympy.Rational(5, 2),
+        sympy.Float(2.5),
+        sympy.Symbol("n", integer=False),
+        flint.arb(2.5),
+        sympy.pi,
+        sympy.sqrt(2) + 0.5,
+    ):
         with pytest.raises(ValueError, match="samples must be a whole number >= 1, got"):
             whole_positive.check("samples", bad)
 

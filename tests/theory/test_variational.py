@@ -254,6 +254,8 @@ def test_no_ball_without_noise_or_stability(function):
         function(0, 1, 1, 1)
     with pytest.raises(ValueError, match=r"learning_rate \* eigenvalue must be below 2, got eigenvalue 2.5, .* 0.8"):
         function([1, 2.5], 1, 0.8, 1)
+    with pytest.raises(ValueError, match=r"learning_rate \* eigenvalue must be below 2"):
+        function(2, 1, 1, 1)
 
 
 def test_stationary_edge_probability_needs_stability():

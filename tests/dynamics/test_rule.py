@@ -1,0 +1,167 @@
+"""Rules are data: what they accept, and that each is the optimiser it claims to be."""
+
+import numpy as np
+import pytest
+import sympy
+
+from quadlab import dynamics, simulate
+from quadlab.dynamics import Noise, UpdateRule, parameter
+from quadlab.moments import CoupledMoments
+from quadlab.problems import Quadratic
+
+X, Y, XI = sympy.symbols("x y xi")
+CURVATURES = np.array([0.3, 0.9, 1.7])
+DETERMINISTIC = [
+    (dynamics.gradient_descent(), simulate.GradientDescent(0.7), {}),
+    (dynamics.heavy_ball(), simulate.HeavyBall(0.7, 0.8), {"momentum": 0.8}),
+    (dynamics.nesterov(), simulate.Nesterov(0.7, 0.4), {"momentum": 0.4}),
+]
+
+
+@pytest.mark.parametrize(("rule", "optimiser", "parameters"), DETERMINISTIC, ids=lambda v: getattr(v, "name", ""))
+def test_deterministic_rules_follow_the_optimiser_on_full_matrices(rule, optimiser, parameters):
+    problem = Quadratic.random(CURVATURES, 0)
+    start = np.array([1.0, -2.0, 0.5])
+    weights = {"weights": lambda problem, now, first: now.T}
+    full = simulate.simulate_weights(
+        problem, optimiser, steps=12, replicas=1, initial=start, observables=weights, record=range(13)
+    )
+    modes = simulate.simulate(
+        rule,
+        eigenvalues=problem.eigenvalues,
+        initial=problem.eigenvectors.T @ start,
+        steps=12,
+        replicas=1,
+        observables="position",
+        record=range(13),
+        learning_rate=0.7,
+        **parameters,
+    )
+    np.testing.assert_allclose(full.mean["weights"] @ problem.eigenvectors, modes.mean["position"], atol=1e-12)
+
+
+STOCHASTIC = [
+    (dynamics.sgd_additive_noise(), lambda c: simulate.StochasticGradientDescent(0.5, c), {}, True),
+    (
+        dynamics.sgd_multiplicative_noise(),
+        lambda c: simulate.StochasticGradientDescent(0.5, relative_variance=0.3),
+        {"relative_variance": 0.3},
+        False,
+    ),
+    (
+        dynamics.heavy_ball_multiplicative_noise(),
+        lambda c: simulate.StochasticGradientDescent(0.5, relative_variance=0.3, momentum=0.5),
+        {"relative_variance": 0.3, "momentum": 0.5},
+        False,
+    ),
+    (
+        dynamics.variational_gradient_descent(),
+        lambda c: simulate.VariationalGradientDescent(0.5, 3, c),
+        {"samples": 3},
+        True,
+    ),
+    (
+        dynamics.variational_gradient_descent(3),
+        lambda c: simulate.VariationalGradientDescent(0.5, 3, c),
+        {},
+        True,
+    ),
+    (
+        dynamics.variational_gradient_descent(3, antithetic=True),
+        lambda c: simulate.VariationalGradientDescent(0.5, 3, c, antithetic=True),
+        {},
+        True,
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "optimiser", "parameters", "additive"), STOCHASTIC, ids=lambda v: getattr(v, "name", ""))
+def test_stochastic_rules_have_the_second_moments_of_the_optimiser(rule, optimiser, parameters, additive):
+    """The rule's exact moments on a covariance that does not commute, against the optimiser on full matrices."""
+    problem = Quadratic.random(CURVATURES, 1)
+    covariance = Quadratic.random([0.5, 1.0, 2.0], 2).hessian
+    start = np.array([1.0, -1.0, 2.0])
+    operator = CoupledMoments(
+        rule, hessian=problem.hessian, noise_covariance=covariance if additive else None, learning_rate=0.5, **parameters
+    )
+    state = np.concatenate([start] * len(rule.state))
+    exact = operator.propagate(np.outer(state, state), 4)[:3, :3]
+    products = {"products": lambda problem, now, first: np.einsum("ra,rb->abr", now, now).reshape(9, -1)}
+    ensemble = simulate.simulate_weights(
+        problem, optimiser(covariance), steps=4, replicas=40_000, initial=start, observables=products, rng=5
+    )
+    misses = (ensemble.mean["products"][0] - exact.ravel()) / ensemble.standard_error["products"][0]
+    assert np.abs(misses).max() < 5
+
+
+@pytest.mark.parametrize("samples", [2, 4])
+def test_antithetic_pairs_walk_like_gradient_descent(samples):
+    problem, start = Quadratic.random(CURVATURES, 0), np.ones(3)
+    weights = {"weights": lambda problem, now, first: now.T}
+    options = {"steps": 5, "replicas": 3, "initial": start, "observables": weights, "rng": 0}
+    pairs = simulate.VariationalGradientDescent(0.5, samples, 2.0, antithetic=True)
+    noisy = simulate.simulate_weights(problem, pairs, **options)
+    plain = simulate.simulate_weights(problem, simulate.GradientDescent(0.5), **options)
+    np.testing.assert_allclose(noisy.mean["weights"], plain.mean["weights"], atol=1e-13)
+    rule = dynamics.variational_gradient_descent(samples, antithetic=True)
+    assert sympy.expand(rule.update[0] - dynamics.gradient_descent().update[0]) == 0
+
+
+def test_student_t_weights_have_the_stated_variance():
+    draws = simulate.simulate_weights(
+        Quadratic.diagonal([1.0]),
+        simulate.VariationalGradientDescent(1.0, 2, 0.5, degrees_of_freedom=10),
+        steps=1,
+        replicas=200_000,
+        rng=3,
+    )
+    exact = 0.5 * 0.5 * (10 / 8) / 2
+    assert abs(draws.mean["excess_loss"][0] - exact) < 5 * draws.standard_error["excess_loss"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((X, Y), (X,)), "one expression for each of the 2 state symbols"),
+        (((X, X), (X, X)), "must be distinct"),
+        (((X,), (X * sympy.Symbol("lambda"),)), "Python name"),
+        (((X,), (X * sympy.Symbol("_hidden"),)), "Python name"),
+        (((X,), (X * sympy.Symbol("a", positive=True) + sympy.Symbol("a"),)), "distinct names"),
+    ],
+)
+def test_rules_refuse_what_cannot_be_compiled(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        UpdateRule("mine", *arguments)
+
+
+def test_rule_reports_missing_unknown_and_bad_parameters():
+    rule = dynamics.heavy_ball()
+    with pytest.raises(ValueError, match="heavy ball needs a value for learning_rate, momentum"):
+        rule.check_parameters({"curvature": 1.0})
+    with pytest.raises(ValueError, match="heavy ball has no parameter rate, only"):
+        rule.check_parameters({"curvature": 1.0, "learning_rate": 0.1, "momentum": 0.1, "rate": 1})
+    with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\), got 1"):
+        rule.check_parameters({"curvature": 1.0, "learning_rate": 0.1, "momentum": 1.0})
+    with pytest.raises(ValueError, match="has no symbol 'eta', only position"):
+        rule.symbol("eta")
+
+
+def test_variational_rule_refuses_bad_options():
+    with pytest.raises(ValueError, match="samples must be a whole number >= 1, got 0"):
+        dynamics.variational_gradient_descent(0)
+    with pytest.raises(ValueError, match="law must be one of gaussian, student_t, got 'cauchy'"):
+        dynamics.variational_gradient_descent(law="cauchy")
+    with pytest.raises(ValueError, match="antithetic"):
+        dynamics.variational_gradient_descent(antithetic=True)
+    with pytest.raises(ValueError, match="samples must be a whole number"):
+        dynamics.progressive_sharpening(None)
+
+
+def test_a_user_states_a_rule_in_a_few_lines():
+    """Gradient descent with weight decay and noise: everything else follows from the statement."""
+    from quadlab import derive
+
+    decay = parameter("decay")
+    rate, curvature = parameter("learning_rate"), parameter("curvature")
+    rule = UpdateRule("decayed", (X,), (X - rate * ((curvature + decay) * X + XI),), (Noise(XI),))
+    assert sympy.simplify(derive.sharpness_limit(rule) - (2 / rate - decay)) == 0
