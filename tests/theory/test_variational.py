@@ -220,7 +220,7 @@ def test_edge_fraction_refuses_other_orders(order):
 
 
 def test_flat_or_noiseless_directions_are_ordinary():
-    assert expected_loss_change([0, 2], [1, 1], [5, 0], 0.5, 1) == pytest.approx(-0.5 - 0.25, rel=1e-15)
+    assert expected_loss_change([0, 2], [1, 1], [5, 0], 0.5, 1) == pytest.approx(-0.5 - 0.25, rel=1e-15, abs=0)
 
 
 def test_learning_rate_limit_degenerate():

@@ -47,7 +47,7 @@ def test_change_vanishes_at_the_rate_limit_and_is_least_at_half_of_it(data, samp
     limit = descent_learning_rate_limit(*data, samples)
     best = expected_loss_change(*data, limit / 2, samples)
     assert expected_loss_change(*data, limit, samples) == pytest.approx(0, abs=1e-14 * limit * squared)
-    assert best == pytest.approx(-limit * squared / 4, rel=1e-13)
+    assert best == pytest.approx(-limit * squared / 4, rel=1e-13, abs=0)
     assert expected_loss_change(*data, limit * 0.49, samples) >= best
     assert expected_loss_change(*data, limit * 0.51, samples) >= best
 
@@ -78,13 +78,13 @@ def test_scale_of_gradient_and_noise_is_immaterial():
         directions = [2.0, 0.5], np.multiply([1.0, -2.0], scale), np.multiply([0.25, 0.04], scale) * scale
         if scale == 1e-200:
             directions = *directions[:2], [0.0, 0.0]
-            assert descent_learning_rate_limit(*directions, 4) == pytest.approx(2 * 5 / 4, rel=1e-15)
+            assert descent_learning_rate_limit(*directions, 4) == pytest.approx(2 * 5 / 4, rel=1e-15, abs=0)
             assert critical_samples(*directions, 0.3) == 0
             continue
-        assert descent_learning_rate_limit(*directions, 4) == pytest.approx(2.22160510969175, rel=1e-14)
-        assert critical_samples(*directions, 0.3) == pytest.approx(0.0683522727272727, rel=1e-14)
+        assert descent_learning_rate_limit(*directions, 4) == pytest.approx(2.22160510969175, rel=1e-14, abs=0)
+        assert critical_samples(*directions, 0.3) == pytest.approx(0.0683522727272727, rel=1e-14, abs=0)
     assert expected_loss_change(2, 1e200, 0, 0.5, 1) == -np.inf
-    assert expected_loss_change(1e-20, 0, 1e-300, 1e160, 1) == pytest.approx(5e-41)
+    assert expected_loss_change(1e-20, 0, 1e-300, 1e160, 1) == pytest.approx(5e-41, rel=1e-14, abs=0)
     assert expected_loss_change(2, 1e200, 0, 1.0, 1) == 0
     assert expected_loss_change(1e110, 0, 0, 1.0, 1) == 0
 

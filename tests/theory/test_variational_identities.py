@@ -48,14 +48,14 @@ def test_factor_inverts_to_the_dimensionless_signal(signal, rate):
 @given(signal=moderate, rate=moderate)
 def test_limit_solves_the_cubic(signal, rate):
     edge = descent_sharpness_limit(signal, rate)
-    assert edge**3 / signal + edge == pytest.approx(2 / rate, rel=1e-14)
+    assert edge**3 / signal + edge == pytest.approx(2 / rate, rel=1e-14, abs=0)
 
 
 @given(signal=wide, rate=wide)
 def test_gap_and_limit_add_up(signal, rate):
     limit, gap = descent_sharpness_limit(signal, rate), descent_sharpness_gap(signal, rate)
-    assert limit + gap == pytest.approx(2 / rate, rel=1e-15)
-    assert limit == pytest.approx(2 / rate * variational_factor(signal, rate), rel=1e-15)
+    assert limit + gap == pytest.approx(2 / rate, rel=1e-15, abs=0)
+    assert limit == pytest.approx(2 / rate * variational_factor(signal, rate), rel=1e-15, abs=0)
 
 
 @pytest.mark.parametrize("zeta", [1e6, 1e9, 1e12, 1e15, 1e100])
@@ -113,7 +113,7 @@ def test_limits_in_the_signal(signal, rate):
 def test_edge_fraction_solves_its_equation(signal, order):
     share = edge_fraction(signal, order)
     if share < 0.9:
-        assert share**order / (1 - share) == pytest.approx(signal, rel=2e-13) or signal < 1e-100
+        assert share**order / (1 - share) == pytest.approx(signal, rel=2e-13, abs=0) or signal < 1e-100
     assert 0 < share <= 1
 
 
@@ -129,7 +129,7 @@ def test_edge_fractions_cross_at_no_interior_point(signal):
 def test_optimal_posterior_solves_the_cubic_with_its_own_variance(signal, rate):
     """Noise variance 1 / (ess * curvature) at the edge: z = w * curvature."""
     edge = posterior_optimal_sharpness_limit(signal, rate)
-    assert descent_sharpness_limit(signal * edge, rate) == pytest.approx(edge, rel=1e-13)
+    assert descent_sharpness_limit(signal * edge, rate) == pytest.approx(edge, rel=1e-13, abs=0)
 
 
 @given(share=shares, variance=moderate, rate=moderate, samples=counts)
@@ -138,9 +138,9 @@ def test_stationarity_returns_the_curvature(share, variance, rate, samples):
     curvature = 2 * share / rate
     second_moment = stationary_variance(curvature, variance, rate, samples)
     signal = samples * curvature**2 * second_moment / variance
-    assert descent_sharpness_limit(signal, rate) == pytest.approx(curvature, rel=1e-12)
+    assert descent_sharpness_limit(signal, rate) == pytest.approx(curvature, rel=1e-12, abs=0)
     radius = noise_ball_radius(curvature, variance, rate, samples)
-    assert radius**2 == pytest.approx(second_moment, rel=1e-14)
+    assert radius**2 == pytest.approx(second_moment, rel=1e-14, abs=0)
     unit = rate * (curvature * radius) ** 2
     assert expected_loss_change(curvature, curvature * radius, variance, rate, samples) == pytest.approx(
         0, abs=1e-14 * unit
@@ -152,13 +152,13 @@ def test_stationary_variance_is_the_fixed_point(share, variance, rate, samples):
     curvature = 2 * share / rate
     fixed = stationary_variance(curvature, variance, rate, samples)
     injected = (rate * curvature) ** 2 * variance / samples
-    assert (1 - 2 * share) ** 2 * fixed + injected == pytest.approx(fixed, rel=1e-12)
+    assert (1 - 2 * share) ** 2 * fixed + injected == pytest.approx(fixed, rel=1e-12, abs=0)
 
 
 @given(share=shares)
 def test_two_thirds_of_the_time_the_edge_lies_below_the_curvature(share):
     one_sigma = 0.6826894921370859
-    assert stationary_edge_probability(2 * share, 2 * share, 1) == pytest.approx(one_sigma, rel=1e-14)
+    assert stationary_edge_probability(2 * share, 2 * share, 1) == pytest.approx(one_sigma, rel=1e-14, abs=0)
 
 
 @given(share=st.floats(0.01, 0.99), rate=moderate, samples=counts)
@@ -169,7 +169,7 @@ def test_descent_probability_on_the_edge(share, rate, samples):
         curvature = 2 * s / rate
         # On the edge zeta = s^3 / (1 - s), so k^2 = z / lambda^2 = s / (1 - s).
         found.append(descent_probability(curvature, np.sqrt(s / (1 - s) / samples), 1.0, rate, samples))
-    assert found[0] == pytest.approx(found[1], rel=1e-12)
+    assert found[0] == pytest.approx(found[1], rel=1e-12, abs=0)
     assert 0.5 < found[0] <= 0.6826894921370860
 
 
@@ -211,14 +211,14 @@ def test_extremes_give_no_warning_and_no_nan(curvature, mean, variance, rate, sa
 
 
 def test_small_arguments_keep_their_digits():
-    assert noise_ball_radius(1e-200, 1, 1e-200, 1) == pytest.approx(np.sqrt(0.5) * 1e-200)
+    assert noise_ball_radius(1e-200, 1, 1e-200, 1) == pytest.approx(np.sqrt(0.5) * 1e-200, rel=1e-14, abs=0)
     assert edge_fraction(1e-310, 1) == 1e-310
-    assert edge_crossing(1e-300, 1, 1, 1e-200).gradient_norm == pytest.approx(2e-100)
+    assert edge_crossing(1e-300, 1, 1, 1e-200).gradient_norm == pytest.approx(2e-100, rel=1e-14, abs=0)
 
 
 @given(freedom=st.floats(2.001, 1e6), scale=moderate)
 def test_student_t_variance_is_above_the_scale(freedom, scale):
-    assert student_t_variance(scale, freedom) * (freedom - 2) == pytest.approx(scale * freedom, rel=1e-13)
+    assert student_t_variance(scale, freedom) * (freedom - 2) == pytest.approx(scale * freedom, rel=1e-13, abs=0)
 
 
 @given(variance=moderate, rate=moderate, samples=counts, radius=moderate)
@@ -229,7 +229,7 @@ def test_edges_cross(variance, rate, samples, radius):
         noisy = descent_sharpness_limit(samples * (share * gradient) ** 2 / variance, rate)
         perturbed = sam_sharpness_edge(share * gradient, rate, radius)
         if sign == 0:
-            assert [noisy, perturbed] == pytest.approx([crossing.sharpness] * 2, rel=1e-11)
+            assert [noisy, perturbed] == pytest.approx([crossing.sharpness] * 2, rel=1e-11, abs=0)
         else:
             assert sign * (noisy / perturbed - 1) > -1e-13
 
@@ -240,7 +240,7 @@ def test_equilibrium_is_the_edge_at_the_stationary_distance(growth, restoring, s
     sharpness = equilibrium_sharpness(growth, restoring, variance, rate, samples)
     distance_squared = 2 * growth / restoring - variance
     signal = samples * sharpness**2 * distance_squared / variance
-    assert descent_sharpness_limit(signal, rate) == pytest.approx(sharpness, rel=1e-11)
+    assert descent_sharpness_limit(signal, rate) == pytest.approx(sharpness, rel=1e-11, abs=0)
 
 
 def test_everything_public_is_exported():

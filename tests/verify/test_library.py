@@ -1,0 +1,66 @@
+"""Finding theorems by id, by paper and by file."""
+
+import pytest
+
+from quadlab import verify as v
+
+SOURCE = """
+from quadlab.theory.intervals import positive
+from quadlab.verify import IDENTITY, Domain, Theorem
+
+THEOREM = Theorem(
+    id="mine.square", title="a square", source="me", statement="a^2", kind=IDENTITY,
+    domain=Domain(a=positive), formula=lambda a: a**2, oracle=lambda a: a * a, mutants={"cube": "a**3"},
+)
+"""
+
+
+def test_ids_are_unique_and_load_themselves():
+    assert len(v.theorems()) == len(v.theorem_files())
+    for name, theorem in v.theorems().items():
+        assert v.load(name) is theorem
+        assert v.paper_of(theorem) in v.papers()
+
+
+def test_a_users_file_is_loaded_and_verified(tmp_path):
+    file = tmp_path / "square.py"
+    file.write_text(SOURCE)
+    theorem = v.load(file)
+    assert v.verify(theorem, rng=0).verdict.word == v.VERIFIED
+    assert v.paper_of(theorem) == ""
+    assert v.file_of(theorem) == file
+    assert v.load(str(file)) is theorem
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("vl.nois-ball", "no theorem has the id 'vl.nois-ball' .*vl.noise-ball"),
+        ("nothing.like.it", "no theorem has the id 'nothing.like.it'"),
+        ("missing.py", "there is no file missing.py"),
+    ],
+)
+def test_unknown_theorems_are_named(target, message):
+    with pytest.raises(ValueError, match=message):
+        v.load(target)
+
+
+def test_a_file_without_a_theorem_is_refused(tmp_path):
+    file = tmp_path / "empty.py"
+    file.write_text("x = 1\n")
+    with pytest.raises(ValueError, match=r"must define THEOREM as a quadlab.verify.Theorem, got NoneType"):
+        v.load(file)
+
+
+def test_a_file_that_fails_leaves_nothing_behind(tmp_path):
+    file = tmp_path / "later.py"
+    file.write_text("raise RuntimeError('not yet')\n")
+    with pytest.raises(RuntimeError, match="not yet"):
+        v.load(file)
+    file.write_text(SOURCE)
+    assert v.load(file).id == "mine.square"
+
+
+def test_an_unknown_paper_is_named():
+    with pytest.raises(ValueError, match="paper must be one of vl_edge_of_stability .*got 'vl_edge'"):
+        v.theorem_files("vl_edge")
