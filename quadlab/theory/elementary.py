@@ -120,12 +120,21 @@ maximum = _elementwise(
     ball=lambda x, y: x.max(y),
     doc="The larger of two values.",
 )
+
+
+def _certainly_greater(x, y):
+    # both x > y and x <= y are False for balls that overlap, and "no" would be a wrong answer for part of them
+    if not (x > y or x <= y):
+        raise ValueError(f"the balls {x} and {y} overlap, so they cannot be compared")
+    return x > y
+
+
 greater = _elementwise(
     "greater",
     np.greater,
     symbolic=lambda x, y: x > y,
-    ball=lambda x, y: x > y,
-    doc="x > y; a relation for expressions, certainty for balls.",
+    ball=_certainly_greater,
+    doc="x > y; a relation for expressions; ValueError for balls that overlap.",
 )
 
 
