@@ -138,8 +138,9 @@ def speed(repeats):
         print(f"{text:<52} {statistics.median(pairs):5.2f}   ({min(pairs):.2f} to {max(pairs):.2f})")
 
     print()
-    ratio("kernel / normals alone (one thread; at most 1.4)", "quadlab kernel, one thread", "normals alone, one thread")
-    ratio("simulate / normals alone (one thread; at most 1.4)", "quadlab simulate, one thread", "normals alone, one thread")
+    alone = "normals alone, one thread"
+    ratio("kernel / normals alone (one thread; at most 1.4)", "quadlab kernel, one thread", alone)
+    ratio("simulate / normals alone (one thread; at most 1.4)", "quadlab simulate, one thread", alone)
     ratio("NumPy loop / simulate (two threads; at least 3)", "NumPy loop", "quadlab simulate, two threads")
     for name in jobs.keys() & {"JAX scan (float32)", "PyTorch loop"}:
         ratio(f"{name} / simulate (two threads)", name, "quadlab simulate, two threads")
@@ -152,7 +153,8 @@ def memory():
         steps=1000, replicas=1_000_000, observables="squared_position", record=range(0, 1001, 100), rng=0,
     )  # fmt: skip
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"1e6 replicas x 64 modes x 1000 steps: peak {peak:.0f} MiB, {time.perf_counter() - started:.0f} s (under 300 MB)")
+    seconds = time.perf_counter() - started
+    print(f"1e6 replicas x 64 modes x 1000 steps: peak {peak:.0f} MiB (at most 286 = 300 MB), {seconds:.0f} s")
 
 
 if __name__ == "__main__":

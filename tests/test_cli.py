@@ -141,7 +141,16 @@ def test_verify_on_the_users_data(run, tmp_path):
     rows = ["x,y,goal", *(f"{k % 7},{k % 5},{k % 11}" for k in range(60))]
     (tmp_path / "my.csv").write_text("\n".join(rows))
     code, out, err = run(
-        "verify", "vl.expected-descent", "--data", tmp_path / "my.csv", "--target", "goal", "--out", tmp_path, "--rng", 2
+        "verify",
+        "vl.expected-descent",
+        "--data",
+        tmp_path / "my.csv",
+        "--target",
+        "goal",
+        "--out",
+        tmp_path,
+        "--rng",
+        2,
     )
     assert code == 0, out + err
     (line,) = (tmp_path / "results.jsonl").read_text().splitlines()
@@ -171,7 +180,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("arguments", "message"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
 def test_bad_input_is_one_sentence_and_exit_code_3(run, arguments, message):
     code, out, err = run(*arguments)
     assert code == 3

@@ -2,7 +2,7 @@
 
 In the dimensionless signal zeta = rho^2 z / 4 the edge, as a fraction s of gradient descent's 2 / rho, solves
 s^3 = zeta (1 - s). The bounds follow from 0 < s < 1: s^3 < s gives s > zeta / (1 + zeta), the edge of plain gradient
-noise, and 1 - s < 1 gives s < zeta^(1/3). Read the other way, zeta is the rational function s^3 / (1 - s) of the
+noise (and more than 1 - 1 / zeta), and 1 - s < 1 gives s < zeta^(1/3). Read the other way, zeta is the rational function s^3 / (1 - s) of the
 fraction, so that a solver for polynomial inequalities certifies them for every signal.
 """
 
@@ -104,7 +104,7 @@ THEOREM = Theorem(
     title="the universal curve: bounds, monotone, concave",
     source="derived here",
     kind=LOWER,
-    statement=r"1 - \tfrac1\zeta < \tfrac{\zeta}{1 + \zeta} < \mathrm{VF} < \min(1, \zeta^{1/3}),"
+    statement=r"\tfrac{\zeta}{1 + \zeta} < \mathrm{VF} < \min(1, \zeta^{1/3}),"
     r"\quad \zeta = \rho^2 z / 4;\qquad \mathrm{VF}\text{ strictly increasing and strictly concave in }\zeta",
     domain=Domain(signal=positive.between(1e-6, 1e4)),
     formula=lower_bound,

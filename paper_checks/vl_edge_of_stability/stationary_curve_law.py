@@ -1,8 +1,8 @@
 """At stationarity the instantaneous edge H(z_t) lies below the curvature on 68.27 % of the steps, whatever the setting.
 
 The position is normal, so the signal z_t is a squared normal variable in units of its mean, and H(z_t) has a law
-without free parameters. Comparing H(z_t) with the curvature asks whether the loss is expected to rise: it is, most of the
-time. Yet the loss does fall on exactly half of the steps: the two positions are exchangeable.
+without free parameters. H(z_t) below the curvature means that the loss is expected to rise, which is so most of the
+time. Yet the loss does fall on exactly half of the steps, because successive positions are exchangeable.
 """
 
 from functools import cache

@@ -3,9 +3,9 @@
 import numpy as np
 
 from quadlab.verify.theorem import ASYMPTOTIC, LIMIT, LOWER, UPPER
-from quadlab.verify.verdict import REFUTED, VERIFIED, Evidence, Verdict
+from quadlab.verify.verdict import INCONCLUSIVE, OUT_OF_DOMAIN, REFUTED, SKIPPED, VERIFIED, Evidence, Verdict
 
-__all__ = ["prepare"]
+__all__ = ["at_point", "prepare"]
 
 
 def prepare(claim, *, rng):
@@ -20,17 +20,10 @@ def prepare(claim, *, rng):
         worst, witness, nearest = 0.0, None, np.inf
         for point, value, scale in zip(points, exact, scales, strict=True):
             predicted = float(np.squeeze(candidate(**point)))
-            if claim.kind == UPPER:
-                error, nearest = value - predicted, min(nearest, predicted - value)
-            elif claim.kind == LOWER:
-                error, nearest = predicted - value, min(nearest, value - predicted)
-            else:
-                # equal infinities agree; a NaN never does
-                error = 0.0 if predicted == value else abs(predicted - value)
-            allowed = claim.tolerance * (scale if np.isfinite(scale) else 0.0)
-            if not error <= allowed and witness is None:
+            error = _violation(claim.kind, predicted, value)
+            if not _allowed(error, scale, claim.tolerance) and witness is None:
                 witness = {**point, "formula": predicted, "oracle": value}
-            worst = max(worst, error / scale if scale > 0 else error)
+            worst, nearest = max(worst, error / scale if scale > 0 else error), min(nearest, -error)
         figures = {"points": len(points), "tolerance": claim.tolerance}
         if claim.kind in (UPPER, LOWER):
             figures["smallest_gap"] = nearest
@@ -42,6 +35,39 @@ def prepare(claim, *, rng):
         return Evidence("computed", Verdict(REFUTED, reason, witness), claim.name, figures)
 
     return judge
+
+
+def at_point(claim, point):
+    """The formula against the oracle at one point, as Evidence; OUT_OF_DOMAIN where the claim says nothing."""
+    try:
+        point = claim.domain.check(point)
+    except ValueError as error:
+        return Evidence("computed", Verdict(OUT_OF_DOMAIN, str(error)), claim.name)
+    if claim.oracle is None:
+        return Evidence("computed", Verdict(SKIPPED, "the claim has no oracle"), claim.name)
+    predicted, value = (float(np.squeeze(side(**point))) for side in (claim.formula, claim.oracle))
+    figures = {"formula": predicted, "oracle": value}
+    if claim.window is not None:
+        reason = "an asymptotic statement is not decided by one point"
+        return Evidence("computed", Verdict(INCONCLUSIVE, reason), claim.name, figures)
+    scale = claim.scale(**point) if claim.scale else abs(value)
+    if _allowed(_violation(claim.kind, predicted, value), scale, claim.tolerance):
+        return Evidence("computed", Verdict(VERIFIED), claim.name, figures)
+    return Evidence("computed", Verdict(REFUTED, witness={**point, **figures}), claim.name, figures)
+
+
+def _violation(kind, predicted, value):
+    """By how much the assertion fails; negative or zero where it holds."""
+    if kind == UPPER:
+        return value - predicted
+    if kind == LOWER:
+        return predicted - value
+    # equal infinities agree; a NaN never does
+    return 0.0 if predicted == value else abs(predicted - value)
+
+
+def _allowed(error, scale, tolerance):
+    return error <= tolerance * (scale if np.isfinite(scale) else 0.0)
 
 
 def _prepare_window(claim, rng):

@@ -118,6 +118,12 @@ class Theorem(Claim):
         """The main claim and the corollaries."""
         return (self, *self.corollaries)
 
+    def at(self, **point):
+        """Formula and oracle at one point, as Evidence with a verdict (OUT_OF_DOMAIN where the theorem is silent)."""
+        from quadlab.verify.computed import at_point
+
+        return at_point(self, point)
+
     def challenge(self, formula, **options):
         """The verdict of this theorem's evidence on another formula; see `quadlab.verify.challenge`."""
         from quadlab.verify.challenge import challenge

@@ -75,14 +75,20 @@ STOCHASTIC = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "optimiser", "parameters", "additive"), STOCHASTIC, ids=lambda v: getattr(v, "name", ""))
+@pytest.mark.parametrize(
+    ("rule", "optimiser", "parameters", "additive"), STOCHASTIC, ids=lambda v: getattr(v, "name", "")
+)
 def test_stochastic_rules_have_the_second_moments_of_the_optimiser(rule, optimiser, parameters, additive):
     """The rule's exact moments on a covariance that does not commute, against the optimiser on full matrices."""
     problem = Quadratic.random(CURVATURES, 1)
     covariance = Quadratic.random([0.5, 1.0, 2.0], 2).hessian
     start = np.array([1.0, -1.0, 2.0])
     operator = CoupledMoments(
-        rule, hessian=problem.hessian, noise_covariance=covariance if additive else None, learning_rate=0.5, **parameters
+        rule,
+        hessian=problem.hessian,
+        noise_covariance=covariance if additive else None,
+        learning_rate=0.5,
+        **parameters,
     )
     state = np.concatenate([start] * len(rule.state))
     exact = operator.propagate(np.outer(state, state), 4)[:3, :3]

@@ -86,7 +86,13 @@ def test_coupled_and_modewise_operators_agree_on_a_diagonal_hessian():
         WEIGHT_NOISE, hessian=np.diag([0.5, 1.5]), noise_covariance=np.diag([1.0, 3.0]), **arguments
     )
     modes = moments.propagate(
-        WEIGHT_NOISE, eigenvalues=[0.5, 1.5], initial=[1.0, 2.0], steps=4, order=4, noise_variance=[1.0, 3.0], **arguments
+        WEIGHT_NOISE,
+        eigenvalues=[0.5, 1.5],
+        initial=[1.0, 2.0],
+        steps=4,
+        order=4,
+        noise_variance=[1.0, 3.0],
+        **arguments,
     )
     start = np.array([1.0, 2.0])
     second, fourth = operator.propagate(np.outer(start, start), 4, np.einsum("a,b,c,d->abcd", *[start] * 4))

@@ -28,9 +28,7 @@ def dataset(request):
 
 
 def mean_squared_error(problem, weights):
-    residuals = [
-        row @ weights - target for row, target in zip(problem.features, problem.targets, strict=True)
-    ]
+    residuals = [row @ weights - target for row, target in zip(problem.features, problem.targets, strict=True)]
     return sum(residual**2 for residual in residuals) / (2 * len(residuals))
 
 
@@ -64,9 +62,7 @@ def test_spectrum_from_the_features_agrees_with_the_hessian(problem):
     np.testing.assert_allclose(
         problem.hessian @ problem.eigenvectors, problem.eigenvectors * problem.eigenvalues, atol=1e-13
     )
-    np.testing.assert_allclose(
-        problem.eigenvectors.T @ problem.eigenvectors, np.eye(problem.dimension), atol=1e-13
-    )
+    np.testing.assert_allclose(problem.eigenvectors.T @ problem.eigenvectors, np.eye(problem.dimension), atol=1e-13)
     assert np.all(np.diff(problem.eigenvalues) >= 0)
 
 

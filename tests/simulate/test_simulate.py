@@ -164,15 +164,21 @@ def test_shared_noise_is_one_draw_for_all_modes():
     rule = UpdateRule("kicked", (x,), (x - parameter("learning_rate") * (parameter("curvature") * x + xi),),
                       (Noise(xi, shared=True),))  # fmt: skip
     apart = {"apart": lambda now: np.abs(now.state["x"][0] - now.state["x"][1])}
-    together = simulate(rule, eigenvalues=[1.0, 1.0], steps=20, replicas=50, observables=apart, learning_rate=0.5, rng=0)
+    together = simulate(
+        rule, eigenvalues=[1.0, 1.0], steps=20, replicas=50, observables=apart, learning_rate=0.5, rng=0
+    )
     assert together.mean["apart"][0] == 0
     alone = UpdateRule("kicked", rule.state, rule.update, (Noise(xi),))
-    separate = simulate(alone, eigenvalues=[1.0, 1.0], steps=20, replicas=50, observables=apart, learning_rate=0.5, rng=0)
+    separate = simulate(
+        alone, eigenvalues=[1.0, 1.0], steps=20, replicas=50, observables=apart, learning_rate=0.5, rng=0
+    )
     assert separate.mean["apart"][0] > 0.1
 
 
 def test_initial_state_may_be_drawn():
-    found = run(initial=lambda generator, shape: generator.standard_normal(shape), record=[0], observables="squared_position")
+    found = run(
+        initial=lambda generator, shape: generator.standard_normal(shape), record=[0], observables="squared_position"
+    )
     np.testing.assert_allclose(found.mean["squared_position"][0], 1.0, atol=0.03)
 
 
@@ -185,7 +191,9 @@ def test_initial_state_by_name():
 
 
 def test_divergence_is_reported_with_its_step():
-    with pytest.raises(DivergenceError, match="40 of 40 replicas exceeded 1e\\+100 in absolute value by step 1000") as caught:
+    with pytest.raises(
+        DivergenceError, match="40 of 40 replicas exceeded 1e\\+100 in absolute value by step 1000"
+    ) as caught:
         simulate(
             dynamics.gradient_descent(), eigenvalues=[3.0], learning_rate=1.0, initial=1.0, steps=2000, replicas=40,
             record=[10, 1000, 2000],
@@ -255,7 +263,10 @@ def test_kernel_source_names_every_parameter():
         ({"eigenvalues": None}, "needs eigenvalues, got None"),
         ({"samples": 0}, "samples must be a whole number >= 1, got 0"),
         ({"samples": 2.5}, "samples must be a whole number >= 1, got 2.5"),
-        ({"noise_variance": [1.0, 2.0, 3.0]}, r"noise_variance must be a number or have shape \(2,\), got shape \(3,\)"),
+        (
+            {"noise_variance": [1.0, 2.0, 3.0]},
+            r"noise_variance must be a number or have shape \(2,\), got shape \(3,\)",
+        ),
         ({"steps": 0}, "steps must be a whole number >= 1, got 0"),
         ({"replicas": -5}, "replicas must be a whole number >= 1, got -5"),
         ({"record": [3, 2]}, "record must be increasing whole numbers from 0 to steps = 6"),

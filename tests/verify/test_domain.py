@@ -6,9 +6,7 @@ import pytest
 from quadlab.theory.intervals import momentum_range, positive, whole_positive
 from quadlab.verify import Directions, Domain
 
-STABLE = Domain(
-    "learning_rate * eigenvalue < 2", learning_rate=positive, eigenvalue=positive, samples=whole_positive
-)
+STABLE = Domain("learning_rate * eigenvalue < 2", learning_rate=positive, eigenvalue=positive, samples=whole_positive)
 
 
 def test_drawn_points_lie_in_the_domain():

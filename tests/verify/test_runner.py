@@ -90,7 +90,9 @@ def test_each_kind_alone_refutes_a_wrong_formula(kind):
 
 
 def test_an_edge_is_bracketed():
-    report = v.verify(theorem(kind=v.TIGHT, simulation=BRACKET, mutants={"2 % off": "1.02 * a * b", "negative": "-a * b"}))
+    report = v.verify(
+        theorem(kind=v.TIGHT, simulation=BRACKET, mutants={"2 % off": "1.02 * a * b", "negative": "-a * b"})
+    )
     assert report.verdict.word == v.VERIFIED
     assert report.mutants[0].verdicts["sampled"].word == v.REFUTED
     assert "must be positive" in report.mutants[1].verdicts["sampled"].reason
@@ -142,7 +144,9 @@ def test_the_witness_is_where_the_formula_is_wrong():
     assert witness["oracle"] == pytest.approx(witness["a"] * witness["b"])
 
 
-@pytest.mark.parametrize(("kind", "formula", "mutant"), [(v.UPPER, "a * b + 1", "a * b - 1"), (v.LOWER, "a * b - 1", "a * b + 1")])
+@pytest.mark.parametrize(
+    ("kind", "formula", "mutant"), [(v.UPPER, "a * b + 1", "a * b - 1"), (v.LOWER, "a * b - 1", "a * b + 1")]
+)
 def test_one_sided_claims(kind, formula, mutant):
     bound = v.parse(formula, ("a", "b"))
     only = {"derivation": None, "certificate": None, "enclosure": None, "simulation": None}
@@ -242,3 +246,22 @@ def test_challenges(formula, word):
 def test_bad_challenges_are_named(formula, options, message):
     with pytest.raises(ValueError, match=message):
         theorem().challenge(formula, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "point", "word"),
+    [
+        ({}, {"a": 2.0, "b": 3.0}, v.VERIFIED),
+        ({}, {"a": -2.0, "b": 3.0}, v.OUT_OF_DOMAIN),
+        ({}, {"a": 2.0}, v.OUT_OF_DOMAIN),
+        ({"oracle": None}, {"a": 2.0, "b": 3.0}, v.SKIPPED),
+        ({"formula": lambda a, b: a + b + 1e-6}, {"a": 2.0, "b": 2.0}, v.REFUTED),
+        ({"kind": v.ASYMPTOTIC, "window": Window("b", 1e-4, 1e-2, 2)}, {"a": 2.0, "b": 3.0}, v.INCONCLUSIVE),
+    ],
+)
+def test_a_theorem_at_one_point(options, point, word):
+    assert theorem(**options).at(**point).verdict.word == word
+
+
+def test_a_point_outside_says_why():
+    assert "a must be positive and finite, got -2.0" in theorem().at(a=-2.0, b=3.0).verdict.reason
