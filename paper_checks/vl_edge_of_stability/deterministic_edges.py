@@ -76,6 +76,7 @@ def evidence(rule):
         "domain": Domain(**{name: ranges[name] for name in arguments}),
         "derivation": from_update_rule,
         "oracle": sharpness_limit_by_eigenvalues(rule),
+        "points": 80,
         "certificate": certificate,
     }
 

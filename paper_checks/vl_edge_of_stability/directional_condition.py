@@ -1,4 +1,4 @@
-r"""Several directions: where every curvature lies below its edge the expected loss falls, and that is not necessary.
+"""Several directions: where every curvature lies below its edge the expected loss falls, and that is not necessary.
 
 Nor is the second sufficient condition, on the largest curvature and the traces; neither implies the other. The reason
 is geometric. With rho lambda_i < 2 throughout, the expected loss falls exactly outside an ellipsoid around the
@@ -8,9 +8,6 @@ slabs has its corners on the ellipsoid; all that lies between the two is given a
 A condition is judged as a bound: 0 where it holds, and elsewhere the expected change without its first-order term.
 """
 
-from functools import reduce
-from math import prod
-
 import numpy as np
 import sympy
 from scipy.optimize import brentq
@@ -18,7 +15,6 @@ from scipy.optimize import brentq
 from quadlab import derive, dynamics, moments
 from quadlab.report import Figure, Panel, computed, run, theory
 from quadlab.theory import variational
-from quadlab.theory.elementary import greater, maximum, where
 from quadlab.theory.intervals import positive, real, whole_positive
 from quadlab.verify import LOWER, TIGHT, UPPER, Claim, Derivation, Directions, Domain, Statement, Theorem, parse
 
@@ -27,68 +23,38 @@ CURVATURE, RATE, NOISE, SAMPLES = map(RULE.symbol, ("curvature", "learning_rate"
 CURVATURES, NOISES = sympy.symbols("curvature_1:3", positive=True), sympy.symbols("noise_1:3", positive=True)
 GRADIENTS, DIRECTION = sympy.symbols("gradient_1:3", real=True), sympy.symbols("direction_1:3", positive=True)
 
-
-def below_edge(eigenvalue, signal, learning_rate):
-    """1 where the curvature lies below the closed form of the edge, else 0."""
-    return where(greater(variational.descent_sharpness_limit(signal, learning_rate), eigenvalue), 1, 0)
-
-
-def enough_signal(eigenvalue, signal, learning_rate):
-    """The same solved for the signal, which is rational: a solver can decide it for all real numbers."""
-    return where(greater(signal * (2 - learning_rate * eigenvalue), learning_rate * eigenvalue**3), 1, 0)
-
-
-def each(test, combine=prod):
-    """The condition that combines the tests of single directions: by default, that all of them are passed."""
-
-    def condition(eigenvalues, gradient, noise_variances, learning_rate, samples):
-        directions = zip(eigenvalues, gradient, noise_variances, strict=True)
-        return combine([test(h, samples * g**2 / s, learning_rate) for h, g, s in directions])
-
-    return condition
+SECOND_ORDER = "learning_rate**2 / 2 * sum(eigenvalues * gradient**2 + noise_variances * eigenvalues**3 / samples)"
+FIRST_ORDER = "-learning_rate * sum(gradient**2)"
+# lambda < H(z) solved for z, which is rational, so that a solver can decide it for all real numbers
+BELOW = "samples * gradient**2 * (2 - learning_rate * eigenvalues) > learning_rate * noise_variances * eigenvalues**3"
+# with the same signal in all directions the largest curvature decides
+WHOLE = BELOW.replace("gradient**2", "sum(gradient**2)")
+TRACES = WHOLE.replace("noise_variances", "sum(noise_variances)")
+ELLIPSOID = (
+    "sqrt(learning_rate / samples * sum(noise_variances * eigenvalues**3)"
+    " / sum(eigenvalues**2 * (2 - learning_rate * eigenvalues) * direction**2))"
+)
 
 
-def some(tests):
-    return 1 - prod(1 - passed for passed in tests)
+def every(condition, then, otherwise):
+    return f"where(sum(where({condition}, 0, 1)) > 0, {otherwise}, {then})"
 
 
-def top(test):
-    """The condition that the direction of largest curvature passes."""
-    return lambda eigenvalues, *rest: each(test, lambda tests: tests[np.argmax(eigenvalues)])(eigenvalues, *rest)
-
-
-def overall(test, noise):
-    """The test of the largest curvature against the whole gradient and a summary of the variances."""
-
-    def condition(eigenvalues, gradient, noise_variances, learning_rate, samples):
-        signal = samples * sum(g**2 for g in gradient) / noise(noise_variances)
-        return test(reduce(maximum, eigenvalues), signal, learning_rate)
-
-    return condition
-
-
-def first(variances):
-    return variances[0]
+def some(condition, then, otherwise):
+    return f"where(sum(where({condition}, 1, 0)) > 0, {then}, {otherwise})"
 
 
 def falls(condition):
-    """Upper bound of the expected change: 0 where the condition holds, the second-order terms elsewhere."""
+    """The bound of a condition(curvatures, gradient, variances, edge), edge being the function of the signal."""
+    remainder = parse(SECOND_ORDER, tuple(DOMAIN))
 
     def bound(eigenvalues, gradient, noise_variances, learning_rate, samples):
-        directions = zip(eigenvalues, gradient, noise_variances, strict=True)
-        curved = sum(h * g**2 + s * h**3 / samples for h, g, s in directions)
-        holds = condition(eigenvalues, gradient, noise_variances, learning_rate, samples)
-        return (1 - holds) * learning_rate**2 * curved / 2
+        def edge(squared_gradient, noise_variance):
+            return variational.descent_sharpness_limit(samples * squared_gradient / noise_variance, learning_rate)
 
-    return bound
-
-
-def rises(condition):
-    """Lower bound of the expected change: 0 where the condition fails, the first-order term elsewhere."""
-
-    def bound(eigenvalues, gradient, noise_variances, learning_rate, samples):
-        holds = condition(eigenvalues, gradient, noise_variances, learning_rate, samples)
-        return -holds * learning_rate * sum(g**2 for g in gradient)
+        if condition(eigenvalues, gradient**2, noise_variances, edge):
+            return 0.0
+        return remainder(eigenvalues, gradient, noise_variances, learning_rate, samples)
 
     return bound
 
@@ -118,11 +84,6 @@ def certificate(relation):
     return statements
 
 
-ELLIPSOID = (
-    "sqrt(learning_rate / samples * sum(noise_variances * eigenvalues**3)"
-    " / sum(eigenvalues**2 * (2 - learning_rate * eigenvalues) * direction**2))"
-)
-NAMES = ("eigenvalues", "direction", "noise_variances", "learning_rate", "samples")
 PLACE = [h * u for h, u in zip(CURVATURES, DIRECTION, strict=True)]
 
 
@@ -160,19 +121,18 @@ def root_along(eigenvalues, direction, noise_variances, learning_rate, samples):
     return np.exp(brentq(change, -30, 30, xtol=1e-14))
 
 
-def plane(rng):
+def quadrant(rng):
     """Ellipse, box and trace condition around the minimiser, for curvatures 1.6 and 0.4 and noise variance 1/2."""
-    curvatures, noise, turn = np.array([1.6, 0.4]), np.array([0.5, 0.5]), np.linspace(0, 2 * np.pi, 181)
+    curvatures, noise, turn = np.array([1.6, 0.4]), np.array([0.5, 0.5]), np.linspace(0, np.pi / 2, 91)
     circle = np.array([np.cos(turn), np.sin(turn)])
-    distance = parse(ELLIPSOID, NAMES)
+    distance = THEOREM.corollaries[-1].formula
     ellipse = circle * [distance(curvatures, along, noise, 1.0, 1) for along in circle.T]
-    few = circle[:, 5::14]
+    few = circle[:, 5::10]
     found = few * [root_along(curvatures, along, noise, 1.0, 1) for along in few.T]
-    radii = variational.noise_ball_radius(curvatures, noise, 1.0, 1)
-    box = radii[:, None] * [[1, -1, -1, 1, 1], [1, 1, -1, -1, 1]]
+    right, upper = variational.noise_ball_radius(curvatures, noise, 1.0, 1)
     gradient = np.sqrt(noise.sum() * 1.6**3 / (2 - 1.6))
     rows = theory("plane", "no expected change", *ellipse) + computed("plane", "no expected change", *found)
-    rows += theory("plane", "box of the noise balls, |m| = r", *box)
+    rows += theory("plane", "box of the noise balls", [0, right, right], [upper, upper, 0])
     return rows + theory("plane", "edge of the trace condition", *(gradient * circle / curvatures[:, None]))
 
 
@@ -180,11 +140,14 @@ def regions(axes, rows):
     """Shade where both curvatures lie below their edges, hatch where the expected loss falls without that."""
     curves = {name: np.array([(r.x, r.y) for r in rows if r.series.startswith(name)]) for name in ("no", "box")}
     (width, height), (right, upper) = (np.max(curve, axis=0) for curve in curves.values())
-    across, up = np.meshgrid(np.linspace(-3.2, 3.2, 401), np.linspace(-4.5, 4.5, 401))
-    both = (abs(across) > right) & (abs(up) > upper)
+    across, up = np.meshgrid(np.linspace(0, 3.2, 401), np.linspace(0, 9, 401))
+    both = (across > right) & (up > upper)
     beyond = (across / width) ** 2 + (up / height) ** 2 > 1
-    axes.contourf(across, up, both, levels=[0.5, 1.5], colors=["#0072B2"], alpha=0.18)
+    axes.contourf(across, up, both, levels=[0.5, 1.5], colors=["#cfe3f0"])
     axes.contourf(across, up, beyond & ~both, levels=[0.5, 1.5], colors="none", hatches=["//"])
+    axes.fill([], [], color="#cfe3f0", label="falls: both below their edges")
+    axes.fill([], [], facecolor="none", hatch="//", label="falls: one above its edge")
+    axes.legend(loc="upper right", fontsize=9, frameon=True, framealpha=1)
 
 
 DOMAIN = Domain(
@@ -200,15 +163,6 @@ STEEP = {
     "noise_variances": Directions(positive.between(0.3, 1)),
 }
 
-
-def wrong_conditions(test):
-    return {
-        "any direction suffices": falls(each(test, some)),
-        "the top direction alone": falls(top(test)),
-        "the whole gradient against one variance": falls(overall(test, first)),
-    }
-
-
 THEOREM = Theorem(
     id="vl.directional-condition",
     title="several directions: sufficient conditions and the exact ellipsoid",
@@ -217,42 +171,50 @@ THEOREM = Theorem(
     statement=r"\lambda_i < H\big(N g_i^2 / s_i^2;\rho\big)\ \text{for all } i \;\Longrightarrow\;"
     r" \mathbb E\,\ell(m^+) < \ell(m)",
     domain=DOMAIN,
-    formula=falls(each(below_edge)),
+    formula=falls(lambda h, g2, s, edge: np.all(h < edge(g2, s))),
     oracle=enumerated,
-    mutants=wrong_conditions(below_edge),
+    mutants={
+        "any direction suffices": falls(lambda h, g2, s, edge: np.any(h < edge(g2, s))),
+        "the top direction alone": falls(lambda h, g2, s, edge: (h < edge(g2, s))[np.argmax(h)]),
+        "whole gradient, single variances": falls(lambda h, g2, s, edge: np.all(h < edge(g2.sum(), s))),
+    },
     corollaries=(
         Claim(
             name="solved for the signal",
             kind=UPPER,
             domain=DOMAIN,
-            formula=falls(each(enough_signal)),
+            formula=parse(every(BELOW, 0, SECOND_ORDER), tuple(DOMAIN)),
             oracle=enumerated,
             certificate=certificate(sympy.Lt),
-            mutants=wrong_conditions(enough_signal),
+            mutants={
+                "any direction suffices": some(BELOW, 0, SECOND_ORDER),
+                "whole gradient, single variances": every(WHOLE, 0, SECOND_ORDER),
+            },
         ),
         Claim(
             name="converse",
             kind=LOWER,
             domain=DOMAIN,
-            formula=rises(each(enough_signal, some)),
+            formula=parse(some(BELOW, FIRST_ORDER, 0), tuple(DOMAIN)),
             oracle=enumerated,
             certificate=certificate(sympy.Ge),
             mutants={
-                "if and only if": rises(each(enough_signal)),
-                "the top direction alone": rises(top(enough_signal)),
-                "the trace condition is necessary": rises(overall(enough_signal, sum)),
+                "if and only if": every(BELOW, FIRST_ORDER, 0),
+                "the trace condition is necessary": every(TRACES, FIRST_ORDER, 0),
             },
         ),
         Claim(
             name="trace condition",
             kind=UPPER,
             domain=Domain(**{**DOMAIN.intervals, **STEEP}),
-            formula=falls(overall(enough_signal, sum)),
+            formula=parse(every(TRACES, 0, SECOND_ORDER), tuple(DOMAIN)),
             oracle=enumerated,
             certificate=certificate(sympy.Lt),
             mutants={
-                "the variance of one coordinate": falls(overall(enough_signal, first)),
-                "the largest variance": falls(overall(enough_signal, lambda variances: reduce(maximum, variances))),
+                "the largest variance": falls(lambda h, g2, s, edge: h.max() < edge(g2.sum(), s.max())),
+                "the mean variance": every(
+                    TRACES.replace("samples", "samples * sum(1 + 0 * eigenvalues)"), 0, SECOND_ORDER
+                ),
             },
         ),
         Claim(
@@ -266,14 +228,16 @@ THEOREM = Theorem(
                 learning_rate=positive.between(0.1, 1),
                 samples=whole_positive.between(1, 3),
             ),
-            formula=parse(ELLIPSOID, NAMES),
+            formula=parse(ELLIPSOID, ("eigenvalues", "direction", "noise_variances", "learning_rate", "samples")),
             derivation=from_update_rule,
             oracle=root_along,
             certificate=outside,
             points=60,
             mutants={
                 "curvature squared in the noise": ELLIPSOID.replace("**3", "**2"),
-                "1 - rho lambda": ELLIPSOID.replace("(2 -", "(1 -"),
+                "1 - rho lambda": ELLIPSOID.replace(
+                    "(2 - learning_rate * eigenvalues)", "abs(1 - learning_rate * eigenvalues)"
+                ),
                 "without N": ELLIPSOID.replace("/ samples ", ""),
                 "curvature for its square": ELLIPSOID.replace("eigenvalues**2", "eigenvalues"),
             },
@@ -288,14 +252,15 @@ THEOREM = Theorem(
         " basis has z_E = N |P_E g|^2 / Tr(P_E Sigma).",
     ),
     figure=Figure(
-        data=plane,
+        data=quadrant,
         panels=(
             Panel(
                 "plane",
                 x_label="distance along the first eigenvector, m₁",
                 y_label="distance along the second, m₂",
-                title="Loss falls: shaded below both edges, hatched above one",
+                title="Where the expected loss falls (ρ = N = 1)",
                 decorate=regions,
+                legend=False,
             ),
         ),
     ),

@@ -2,8 +2,8 @@
 
 In the dimensionless signal zeta = rho^2 z / 4 the edge, as a fraction s of gradient descent's 2 / rho, solves
 s^3 = zeta (1 - s). The bounds follow from 0 < s < 1: s^3 < s gives s > zeta / (1 + zeta), the edge of plain gradient
-noise (and more than 1 - 1 / zeta), and 1 - s < 1 gives s < zeta^(1/3). Read the other way, zeta is the rational function s^3 / (1 - s) of the
-fraction, so that a solver for polynomial inequalities certifies them for every signal.
+noise (and more than 1 - 1 / zeta); 1 - s < 1 gives s < zeta^(1/3). Read the other way, zeta is the rational function
+s^3 / (1 - s) of the fraction, so that a solver for polynomial inequalities certifies them for every signal.
 """
 
 import numpy as np

@@ -72,7 +72,9 @@ def sam_edge(gradient_norm, learning_rate, ascent_radius):
 def sam_ball(eigenvalue, learning_rate, ascent_radius):
     """The weight beyond which a step lowers the loss, by bracketing."""
     ends = 1e-9 * ascent_radius, 1e9 * ascent_radius
-    return brentq(lambda weight: rise(weight, eigenvalue, learning_rate, [ascent_radius]), *ends, xtol=1e-300, rtol=1e-15)
+    return brentq(
+        lambda weight: rise(weight, eigenvalue, learning_rate, [ascent_radius]), *ends, xtol=1e-300, rtol=1e-15
+    )
 
 
 def variational_edge(gradient_norm, noise_variance, learning_rate, samples):
@@ -104,6 +106,7 @@ def crossing_evidence(unknown):
             ("the gradient at which a curvature is on SAM's edge", gradient),
             ("the cubic of the variational edge there", common),
             ("its positive root", curvature),
+            ("the crossing", found[unknown]),
         )
         return Derivation(steps, {"crossing": formula(NOISE, RATE, SAMPLES, RADIUS) - found[unknown]})
 

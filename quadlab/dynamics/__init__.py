@@ -1,5 +1,6 @@
 """Optimisers as data: one update rule from which derivations, oracles and simulators are made."""
 
+from quadlab.dynamics.averaging import with_running_average
 from quadlab.dynamics.deterministic import gradient_descent, heavy_ball, nesterov
 from quadlab.dynamics.noise import Law, Noise, normal, student_t
 from quadlab.dynamics.rule import UpdateRule, parameter
@@ -25,4 +26,5 @@ __all__ = [
     "sgd_multiplicative_noise",
     "student_t",
     "variational_gradient_descent",
+    "with_running_average",
 ]

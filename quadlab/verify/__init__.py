@@ -3,7 +3,7 @@
 from quadlab.theory.intervals import Interval
 from quadlab.verify.batch import verify_all
 from quadlab.verify.challenge import Challenge, challenge
-from quadlab.verify.domain import Directions, Domain
+from quadlab.verify.domain import Directions, Domain, SymmetricMatrix
 from quadlab.verify.experiments import RuleExperiment, WeightsExperiment
 from quadlab.verify.formula import parse
 from quadlab.verify.library import file_of, load, paper_of, papers, theorem_files, theorems
@@ -63,6 +63,7 @@ __all__ = [
     "RuleExperiment",
     "Statement",
     "Store",
+    "SymmetricMatrix",
     "Theorem",
     "Verdict",
     "WeightsExperiment",

@@ -8,7 +8,7 @@ import numpy as np
 from quadlab.theory.intervals import Interval
 from quadlab.verify.formula import parse
 
-__all__ = ["Directions", "Domain"]
+__all__ = ["Directions", "Domain", "SymmetricMatrix"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,36 @@ class Directions:
 
     def check(self, name, value):
         return self.interval.check(name, value)
+
+
+@dataclass(frozen=True)
+class SymmetricMatrix:
+    """A symmetric matrix of a given size, with eigenvalues in an interval; drawn with a random eigenbasis.
+
+    >>> from quadlab.theory.intervals import positive
+    >>> SymmetricMatrix(positive, 2).check("hessian", [[1.0, 2.0], [2.0, 1.0]])
+    Traceback (most recent call last):
+    ...
+    ValueError: eigenvalues of hessian must be positive and finite, got -1.0
+    """
+
+    interval: Interval
+    size: int
+
+    def __str__(self):
+        return f"symmetric {self.size} x {self.size} matrices with eigenvalues in {self.interval}"
+
+    def check(self, name, value):
+        matrix = np.asarray(value, dtype=float)
+        if matrix.shape != (self.size, self.size) or not np.allclose(matrix, matrix.T):
+            raise ValueError(f"{name} must be a symmetric {self.size} x {self.size} matrix, got {value!r}")
+        self.interval.check(f"eigenvalues of {name}", np.linalg.eigvalsh(matrix).round(12))
+        return matrix
+
+    def draw(self, rng):
+        basis = np.linalg.qr(rng.standard_normal((self.size, self.size))).Q
+        matrix = (basis * self.interval.draw(rng, self.size)) @ basis.T
+        return (matrix + matrix.T) / 2
 
 
 class Domain(Mapping):

@@ -145,6 +145,8 @@ def _power(base, exponent):
 
 def _compare(name, opposite, left, right):
     """Overlapping balls answer False to both a < b and a >= b, which must not pass for "no"."""
+    if _is_object_array(left) or _is_object_array(right):
+        return np.vectorize(partial(_compare, name, opposite), otypes=[object])(left, right)
     if is_symbolic(left) or is_symbolic(right):
         return getattr(sys.modules["sympy"], name.capitalize())(left, right)
     holds = getattr(operator, name)(left, right)

@@ -51,7 +51,6 @@ def test_deterministic_golden(rate, momentum, descent, heavy_ball, nesterov):
     ],
 )
 def test_sam_golden(arguments, edge):
-    # The row 1e8 is printed to nine digits: the next term of the edge is 1.6e-15 / (rho g)^2 there.
     np.testing.assert_allclose(sam_sharpness_edge(*arguments), edge, rtol=1e-14)
 
 
