@@ -30,11 +30,11 @@ from quadlab.verify import (
 )
 
 PAIRS = Interval(0, np.inf, lower_closed=True, whole=True, typical=(0, 2))
+UNPAIRED = Interval(0, 1, lower_closed=True, upper_closed=True, whole=True)
 DROP = "sum(learning_rate**2 / 2 * eigenvalues * gradient**2 - learning_rate * gradient**2)"
 NOISE_OF_ONE = "sum(learning_rate**2 / 2 * noise_variances * eigenvalues**3)"
 SLOPE = "second_derivative * mean + third_derivative * mean**2 / 2 + fourth_derivative * mean**3 / 6"
 THIRD = "(third_derivative + fourth_derivative * mean)"
-UNPAIRED = Interval(0, 1, lower_closed=True, upper_closed=True, whole=True)
 RATE, NOISE = map(dynamics.parameter, ("learning_rate", "noise_variance"))
 
 
@@ -78,18 +78,17 @@ def size_of_terms(eigenvalues, gradient, noise_variances, learning_rate, pairs, 
 
 
 def one_step(setting):
-    names = {"eigenvalues": "eigenvalues", "noise_variances": "noise_variance", "learning_rate": "learning_rate"}
-    return RuleExperiment(
-        rule_of(setting["pairs"], setting["unpaired"]),
-        lambda setting: {
-            **{argument: np.array(setting[name]) for name, argument in names.items()},
-            "initial": np.divide(setting["gradient"], setting["eigenvalues"]),
-        },
-    )
+    arguments = {
+        "eigenvalues": setting["eigenvalues"],
+        "initial": np.divide(setting["gradient"], setting["eigenvalues"]),
+        "noise_variance": setting["noise_variances"],
+        "learning_rate": setting["learning_rate"],
+    }
+    return RuleExperiment(rule_of(setting["pairs"], setting["unpaired"]), lambda setting: arguments)
 
 
 def loss_slope(second_derivative, third_derivative, fourth_derivative, mean):
-    """l' of a loss of fourth degree with the minimum's gradient zero."""
+    """l' at the mean, for a loss of fourth degree whose gradient vanishes at 0; the derivatives are those at 0."""
     return second_derivative * mean + third_derivative * mean**2 / 2 + fourth_derivative * mean**3 / 6
 
 

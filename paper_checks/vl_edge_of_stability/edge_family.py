@@ -78,9 +78,8 @@ def descends_exactly_below(formula):
     """The edges of order 1 and 2 are algebraic; all three are certified in the signal they need."""
     gradient = sympy.Symbol("gradient", positive=True)
     for order in (1, 2):
-        goal = sympy.Equivalent(
-            expected_change(order).subs(GRADIENT, gradient) < 0, formula(gradient, SCALE, RATE, order) > CURVATURE
-        )
+        change, candidate = expected_change(order).subs(GRADIENT, gradient), formula(gradient, SCALE, RATE, order)
+        goal = sympy.Equivalent(change < 0, candidate > CURVATURE)
         yield Statement(f"descent in expectation if and only if the curvature is below the edge, p = {order}", goal)
 
 
@@ -113,7 +112,7 @@ def signal_without_change(fraction, order):
 
 
 def descends_exactly_above(formula):
-    """Below 2 / rho, for all three orders and all positive real arguments."""
+    """Below 2 / rho, for all three orders and all real arguments."""
     for order in (1, 2, 3):
         signal = GRADIENT**2 / SCALE * (RATE / 2) ** (order - 1)
         goal = sympy.Equivalent(expected_change(order) < 0, signal > formula(RATE * CURVATURE / 2, order))
@@ -122,8 +121,9 @@ def descends_exactly_above(formula):
 
 
 POSTERIOR = dynamics.variational_gradient_descent()
-SAMPLES, SIZE, RADIUS = POSTERIOR.symbol("samples"), *sympy.symbols("effective_sample_size radius", positive=True)
-SLOPE = sympy.Symbol("gradient", positive=True)
+SLOPE, SIZE, RADIUS = sympy.symbols("gradient effective_sample_size radius", positive=True)
+SAMPLES = POSTERIOR.symbol("samples")
+# weights of the variance of the optimal posterior; SAM's step w+ = w - rho lambda (w + r) at w = g / lambda > 0
 OPTIMAL = derive.expected_change(POSTERIOR, at_gradient=True).subs(NOISE, 1 / (SIZE * CURVATURE)).subs(GRADIENT, SLOPE)
 ASCENT = CURVATURE * ((SLOPE / CURVATURE - RATE * (SLOPE + CURVATURE * RADIUS)) ** 2 - (SLOPE / CURVATURE) ** 2) / 2
 
@@ -133,18 +133,21 @@ def edge_at_optimum(gradient, effective_sample_size, samples, learning_rate):
     return variational.posterior_optimal_sharpness_limit(signal, learning_rate)
 
 
-def at_optimum(formula):
-    """The weights' variance is that of the optimal posterior, 1 / (ess curvature)."""
-    root = formula(SLOPE, SIZE, SAMPLES, RATE)
-    residual = sympy.expand(OPTIMAL / RATE).subs(CURVATURE, root)
-    return Derivation((("expected change", OPTIMAL), ("edge", root)), {"change at the edge": residual})
+def vanishes(change, *arguments):
+    """The change, per learning rate, at the candidate."""
+
+    def derivation(formula):
+        root = formula(*arguments)
+        residual = sympy.expand(change / RATE).subs(CURVATURE, root)
+        return Derivation((("change of the loss", change), ("edge", root)), {"change at the edge": residual})
+
+    return derivation
 
 
-def at_ascent(formula):
-    """SAM's step at w > 0 is w+ = w - rho lambda (w + r), with the gradient g = lambda w held fixed."""
-    root = formula(SLOPE, RADIUS, RATE)
-    residual = sympy.expand(ASCENT / RATE).subs(CURVATURE, root)
-    return Derivation((("change of the loss", ASCENT), ("edge", root)), {"change at the edge": residual})
+def falls_exactly_below(change, *arguments):
+    """The change is negative below the candidate and nowhere else, for all positive real arguments."""
+    name = "descent if and only if the curvature is below the edge"
+    return lambda formula: [Statement(name, sympy.Equivalent(change < 0, formula(*arguments) > CURVATURE))]
 
 
 def root_at_optimum(gradient, effective_sample_size, samples, learning_rate):
@@ -190,7 +193,7 @@ def small_gradients(axes, rows):
 THEOREM = Theorem(
     id="vl.edge-family",
     title="one family of descent edges",
-    source="derived here; p = 2 is Long and Bartlett 2023, p = 3 is Ghosh et al. 2025, Theorem 3.1",
+    source="derived here; the edge of SAM (p = 2) is Long and Bartlett 2023, p = 3 Ghosh et al. 2025, Theorem 3.1",
     kind=TIGHT,
     statement=r"\operatorname{Var}\hat g = c_p\lambda^{p-1}:\quad \mathbb E\,\ell(m^+) < \ell(m) \iff "
     r"\rho\lambda/2 < s,\quad s^p = \zeta(1-s),\quad \zeta = \frac{g^2}{c_p}\Big(\frac\rho2\Big)^{p-1}",
@@ -263,14 +266,9 @@ THEOREM = Theorem(
                 learning_rate=positive.between(0.01, 10),
             ),
             formula=edge_at_optimum,
-            derivation=at_optimum,
+            derivation=vanishes(OPTIMAL, SLOPE, SIZE, SAMPLES, RATE),
             oracle=root_at_optimum,
-            certificate=lambda formula: [
-                Statement(
-                    "descent in expectation if and only if the curvature is below the edge",
-                    sympy.Equivalent(OPTIMAL < 0, formula(SLOPE, SIZE, SAMPLES, RATE) > CURVATURE),
-                )
-            ],
+            certificate=falls_exactly_below(OPTIMAL, SLOPE, SIZE, SAMPLES, RATE),
             mutants={
                 "4 for 8": "samples * effective_sample_size * gradient**2 / 2"
                 " * (sqrt(1 + 4 / (learning_rate * samples * effective_sample_size * gradient**2)) - 1)",
@@ -293,14 +291,9 @@ THEOREM = Theorem(
             formula=lambda gradient, radius, learning_rate: variational.posterior_optimal_sharpness_limit(
                 gradient / radius, learning_rate
             ),
-            derivation=at_ascent,
+            derivation=vanishes(ASCENT, SLOPE, RADIUS, RATE),
             oracle=root_at_ascent,
-            certificate=lambda formula: [
-                Statement(
-                    "descent if and only if the curvature is below the edge",
-                    sympy.Equivalent(ASCENT < 0, formula(SLOPE, RADIUS, RATE) > CURVATURE),
-                )
-            ],
+            certificate=falls_exactly_below(ASCENT, SLOPE, RADIUS, RATE),
             mutants={
                 "w = g r": lambda gradient, radius, learning_rate: variational.posterior_optimal_sharpness_limit(
                     gradient * radius, learning_rate

@@ -176,7 +176,7 @@ def settled(setting, replicas, rng, executor=None):
     relaxation = 1 / linearised(**setting)[0]
     return simulate(
         dynamics.with_running_average(rule, POSITION**2),
-        steps=int(max(9 * relaxation, 3000)),
+        steps=int(max(9 * relaxation, 6000)),
         replicas=replicas,
         observables=("sharpness", "average"),
         initial={"position": 0.0, "sharpness": 1.7 / values["learning_rate"], "average": 0.0},
@@ -206,7 +206,7 @@ def equilibria(rng):
         name = f"N = {samples}"
         rows += theory("sharpness", name, 1e3 * grid, sharpness_where(**setting_of(8e-3, 2.5, grid, samples)))
         for noise_variance in (1e-3, 2e-3, 3e-3, 4.5e-3, 6e-3):
-            found = settled(setting_of(8e-3, 2.5, noise_variance, samples), 100, next(seeds))
+            found = settled(setting_of(8e-3, 2.5, noise_variance, samples), 64, next(seeds))
             for panel, observable, unit in (("sharpness", "sharpness", 1), ("square", "average", 1e3)):
                 point = Measurement.of(found, observable)
                 rows += measured(panel, name, 1e3 * noise_variance, unit * point.value, unit * point.standard_error)
