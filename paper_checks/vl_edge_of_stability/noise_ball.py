@@ -109,7 +109,7 @@ def decrease(setting, distance, *how):
 
 
 def on_problem(problem):
-    """A step on a real quadratic from half and from twice the radius in all directions at once, by full matrices."""
+    """A step on a real quadratic from half and from one and a half radii in all directions at once, by full matrices."""
     hessian, noise, rate, samples = problem.hessian, 0.25, 0.8 / problem.sharpness, 2
     curved = problem.eigenvalues > 1e-6 * problem.sharpness
     eigenvalues, axes = problem.eigenvalues[curved], problem.eigenvectors[:, curved]
@@ -125,13 +125,14 @@ def on_problem(problem):
         return WeightsExperiment(problem, optimiser, spread, initial=problem.minimizer + away)
 
     return Equivalence(
-        settings=({"multiple": 0.5, **point}, {"multiple": 2.0, **point}),
+        settings=({"multiple": 0.5, **point}, {"multiple": 1.5, **point}),
         measure=lambda setting, *how: start(setting).measure(setting, *how),
         spread=lambda setting: start(setting).spread(setting),
         predict=lambda formula, setting: np.sum(
             weights * (np.square(formula(**point)) - np.square(setting["multiple"] * radii))
         ),
-        scale=lambda setting: np.sum(weights * (radii**2 + 4 * radii**2)),
+        # 1 % of the radius moves the prediction by 2 % of what the noise adds
+        scale=lambda setting: 2 * np.sum(weights * radii**2),
         observable="loss change in one step",
     )
 

@@ -127,11 +127,12 @@ def relative_moment(problem, weights, initial, *, axes, scales):
 
 
 def on_problem(problem):
-    """Two steps from the minimiser of a real quadratic: an average over eigendirections of x_i^2 / E x_i^2.
+    """Twelve steps from the minimiser of a real quadratic: an average over eigendirections of x_i^2 / E x_i^2.
 
-    The exact moments behind it are those of the full Hessian; steep directions have settled by then, flat ones not.
+    The exact moments behind it are those of the full Hessian. Directions with rho lambda between 0.15 and 1.85 are
+    within 2 % of stationarity by then, (1 - 0.15)^24 = 0.02; flat ones are still on their way.
     """
-    rate, noise, samples, steps = 1.4 / problem.sharpness, 0.5, 2, 2
+    rate, noise, samples, steps = 1.4 / problem.sharpness, 0.5, 2, 12
     size = problem.dimension
     curved = problem.eigenvalues > 1e-6 * problem.sharpness
     eigenvalues, axes = problem.eigenvalues[curved], problem.eigenvectors[:, curved]
