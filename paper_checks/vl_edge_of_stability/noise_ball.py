@@ -109,7 +109,7 @@ def decrease(setting, distance, *how):
 
 
 def on_problem(problem):
-    """A step on a real quadratic from half and from one and a half radii in all directions at once, by full matrices."""
+    """A step on a real quadratic from half and from one and a half radii in all directions, by full matrices."""
     hessian, noise, rate, samples = problem.hessian, 0.25, 0.8 / problem.sharpness, 2
     curved = problem.eigenvalues > 1e-6 * problem.sharpness
     eigenvalues, axes = problem.eigenvalues[curved], problem.eigenvectors[:, curved]

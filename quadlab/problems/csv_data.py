@@ -73,9 +73,7 @@ def read_csv(path, target):
 def _column_names(place, header):
     names = [cell.strip() for cell in header]
     if "" in names:
-        raise ValueError(
-            f"{place} must name every column, got an empty name for column {names.index('') + 1}"
-        )
+        raise ValueError(f"{place} must name every column, got an empty name for column {names.index('') + 1}")
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
         raise ValueError(f"{place} must name every column differently, got {name!r} {count} times")

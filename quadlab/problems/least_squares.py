@@ -99,8 +99,7 @@ class LeastSquares(Quadratic):
         """
         if name not in _DATASETS:
             raise ValueError(
-                f"name must be one of {', '.join(_DATASETS)}, got {name!r}; "
-                f"the closest is {closest(name, _DATASETS)!r}"
+                f"name must be one of {', '.join(_DATASETS)}, got {name!r}; the closest is {closest(name, _DATASETS)!r}"
             )
         from sklearn import datasets
 

@@ -54,9 +54,7 @@ class Quadratic:
             raise ValueError(f"hessian must be square, got shape {hessian.shape}")
         asymmetry = np.abs(hessian - hessian.T).max()
         if asymmetry > _TOLERANCE * np.abs(hessian).max():
-            raise ValueError(
-                f"hessian must be symmetric to 1e-12 relative, got entries that differ by {asymmetry:.3g}"
-            )
+            raise ValueError(f"hessian must be symmetric to 1e-12 relative, got entries that differ by {asymmetry:.3g}")
         hessian = read_only("hessian", (hessian + hessian.T) / 2, dimensions=2)
         given = np.zeros(len(hessian)) if self.minimizer is None else self.minimizer
         minimizer = read_only("minimizer", given, dimensions=1)

@@ -265,3 +265,16 @@ def test_a_theorem_at_one_point(options, point, word):
 
 def test_a_point_outside_says_why():
     assert "a must be positive and finite, got -2.0" in theorem().at(a=-2.0, b=3.0).verdict.reason
+
+
+def test_mutants_are_not_held_against_data_that_cannot_tell_them_apart():
+    from quadlab.problems import Quadratic
+
+    blind = v.Equivalence(({"a": 1.0, "b": 1.0},), measure, lambda setting: 0.5)
+    blind_to = {"mutants": {"cube": "a**3 * b"}, "on_problem": lambda problem: blind}
+    given = v.verify(theorem(simulation=None, **blind_to), rng=0, problem=Quadratic([[1.0]], name="mine"))
+    assert [item.claim for item in given.evidence][-1] == "main on mine"
+    assert given.verdict.word == v.VERIFIED
+    shipped = v.verify(theorem(simulation=None, **blind_to), rng=0)
+    assert shipped.problem == "diabetes"
+    assert shipped.verdict.word == v.INCONCLUSIVE
