@@ -12,11 +12,11 @@ def one_line(entry):
 
     >>> print(one_line({"id": "vl.samples", "verdict": "VERIFIED", "evidence": [{"kind": "computed"}],
     ...                 "mutants": {"killed": 4, "total": 4}, "seconds": 0.25, "reason": ""}))
-    VERIFIED      vl.samples                      computed                        mutants 4/4    0.2 s
+    VERIFIED      vl.samples                          computed                                   mutants 4/4    0.2 s
     """
     kinds = ", ".join(evidence_kinds(entry))
     mutants = f"mutants {entry['mutants']['killed']}/{entry['mutants']['total']}"
-    line = f"{entry['verdict']:<13} {entry['id']:<31} {kinds:<31} {mutants:<14} {entry['seconds']:.1f} s"
+    line = f"{entry['verdict']:<13} {entry['id']:<35} {kinds:<42} {mutants:<14} {entry['seconds']:.1f} s"
     return f"{line}  {entry['reason']}" if entry["reason"] else line
 
 

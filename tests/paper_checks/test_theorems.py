@@ -9,6 +9,7 @@ from quadlab import verify as v
 from quadlab.report.figures import read_rows
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
+README = FIGURES.parent / "README.md"
 THEOREMS = list(v.theorems().values())
 
 
@@ -34,6 +35,18 @@ def test_the_paper_is_covered_as_promised(reports):
     assert len(kinds) == len(THEOREMS) == 20
     assert sum("symbolic" in entry for entry in kinds) >= 8
     assert sum(bool(entry & {"certified", "enclosed"}) for entry in kinds) >= 4
+
+
+def test_the_readme_table_says_what_a_run_says(reports):
+    rows = [line.split(" | ") for line in README.read_text().splitlines() if line.startswith("| `")]
+    for name, title, kinds, mutants in rows:
+        report = reports[name.strip("| `")]
+        assert title == report.title
+        assert kinds.split(", ") == list(dict.fromkeys(item.kind for item in report.evidence))
+        assert mutants == f"{len(report.mutants)} of {len(report.mutants)} |"
+    total = sum(len(report.mutants) for report in reports.values())
+    rest = len(reports) - len(rows)
+    assert f"| {rest} more, all VERIFIED | `quadlab list` | | {total} of {total} in all |" in README.read_text()
 
 
 @pytest.mark.parametrize("theorem", THEOREMS, ids=lambda theorem: theorem.id)
