@@ -119,7 +119,9 @@ def decay(eigenvalue, mean, noise_variance, learning_rate, samples):
 
 def end_of_descent(eigenvalue, mean, learning_rate):
     """The deviate, in units of m, that turns the weights from m to -m in one step, by bracketing."""
-    return mean * brentq(lambda deviate: 2 - learning_rate * eigenvalue * (1 + deviate), -9, 1e9, xtol=1e-300)
+    return mean * brentq(
+        lambda deviate: 2 - learning_rate * eigenvalue * (1 + deviate), -9, 1e9, xtol=1e-300, maxiter=1000
+    )
 
 
 def interval(formula):

@@ -71,7 +71,7 @@ def root_of_change(gradient, noise_scale, learning_rate, order):
     def change(curvature):
         return change_of_two_outcomes(curvature, gradient, noise_scale * curvature ** (order - 1), learning_rate)
 
-    return brentq(change, 0, 2.001 / learning_rate, xtol=1e-300)
+    return brentq(change, 0, 2.001 / learning_rate, xtol=1e-300, maxiter=1000)
 
 
 def descends_exactly_below(formula):
@@ -157,7 +157,7 @@ def root_at_optimum(gradient, effective_sample_size, samples, learning_rate):
         variance = curvature**2 / (effective_sample_size * curvature) / samples
         return change_of_two_outcomes(curvature, gradient, variance, learning_rate)
 
-    return brentq(change, 1e-300, 2.001 / learning_rate, xtol=1e-300)
+    return brentq(change, 1e-300, 2.001 / learning_rate, xtol=1e-300, maxiter=1000)
 
 
 def root_at_ascent(gradient, radius, learning_rate):
@@ -167,7 +167,7 @@ def root_at_ascent(gradient, radius, learning_rate):
         moved = -learning_rate * (gradient + curvature * radius)
         return gradient * moved + curvature * moved**2 / 2
 
-    return brentq(change, 0, 2.001 / learning_rate, xtol=1e-300)
+    return brentq(change, 0, 2.001 / learning_rate, xtol=1e-300, maxiter=1000)
 
 
 def fractions(rng):

@@ -116,7 +116,7 @@ def root_in_square(sharpening, sharpness_gradient_squared, noise_variance, sampl
         _, after = update(np.sqrt(square), 0.0, 1.0, noise_variance, sharpening, sharpness_gradient_squared, *points)
         return weights @ after
 
-    return brentq(change, 0, 2.001 * sharpening / sharpness_gradient_squared, xtol=1e-300)
+    return brentq(change, 0, 2.001 * sharpening / sharpness_gradient_squared, xtol=1e-300, maxiter=1000)
 
 
 def root_in_sharpness(second_moment, sharpness_gradient_squared, noise_variance, learning_rate, samples):
@@ -130,7 +130,7 @@ def root_in_sharpness(second_moment, sharpness_gradient_squared, noise_variance,
         after, _ = update(np.sqrt(square), sharpness, *parameters, *points)
         return weights @ after**2 - square
 
-    return brentq(change, 0.02 / learning_rate, 3 / learning_rate, xtol=1e-300)
+    return brentq(change, 0.02 / learning_rate, 3 / learning_rate, xtol=1e-300, maxiter=1000)
 
 
 def gap_of_frozen_model(sharpening, sharpness_gradient_squared, noise_variance, learning_rate, samples):
@@ -141,7 +141,7 @@ def gap_of_frozen_model(sharpening, sharpness_gradient_squared, noise_variance, 
         contraction, kick = learning_rate * gap - 1, (2 - learning_rate * gap) ** 2 * noise_variance / samples
         return kick / (1 - contraction**2) / square - 1
 
-    return brentq(excess, 1e-9 / learning_rate, 1 / learning_rate, xtol=1e-300)
+    return brentq(excess, 1e-9 / learning_rate, 1 / learning_rate, xtol=1e-300, maxiter=1000)
 
 
 def leading_gap(formula):

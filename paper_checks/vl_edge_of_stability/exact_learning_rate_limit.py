@@ -89,7 +89,7 @@ def enumerated(eigenvalues, gradient, noise_variances, samples):
 def root_of_enumerated(**point):
     """Where the enumerated change per learning rate crosses zero."""
     change = enumerated(**point)
-    return brentq(lambda rate: change(rate) / rate, 1e-12, 2.001 / min(point["eigenvalues"]), xtol=1e-300)
+    return brentq(lambda rate: change(rate) / rate, 1e-12, 2.001 / min(point["eigenvalues"]), xtol=1e-300, maxiter=1000)
 
 
 def deepest_enumerated(**point):

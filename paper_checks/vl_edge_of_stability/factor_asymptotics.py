@@ -31,7 +31,7 @@ TERMS = 9
 def edge_of_cubic(signal_to_noise, learning_rate):
     """The root in (0, 2 / rho) of the cubic lambda^3 = z (2 / rho - lambda), by bracketing."""
     top = 2 / learning_rate
-    return brentq(lambda h: h**3 - signal_to_noise * (top - h), 0, top, xtol=1e-300, rtol=1e-15)
+    return brentq(lambda h: h**3 - signal_to_noise * (top - h), 0, top, xtol=1e-300, maxiter=1000, rtol=1e-15)
 
 
 def gap_of_cubic(signal_to_noise, learning_rate):

@@ -26,7 +26,7 @@ def signal_of(fraction):
 
 def root_of_cubic(signal):
     """The root in (0, 1) of s^3 = zeta (1 - s), by bracketing."""
-    return brentq(lambda s: s**3 - signal * (1 - s), 0, 1, xtol=1e-300, rtol=1e-15)
+    return brentq(lambda s: s**3 - signal * (1 - s), 0, 1, xtol=1e-300, maxiter=1000, rtol=1e-15)
 
 
 def factor(signal):

@@ -73,7 +73,7 @@ def curvature_without_change(distance, noise_variance, learning_rate, samples):
     def change(curvature):
         return enumerated_change(curvature, distance, noise_variance, learning_rate, samples) / curvature**2
 
-    return brentq(change, *ends, xtol=1e-300)
+    return brentq(change, *ends, xtol=1e-300, maxiter=1000)
 
 
 def flat_enough(formula):

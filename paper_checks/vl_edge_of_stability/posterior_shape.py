@@ -127,7 +127,7 @@ def edge_by_enumeration(gradient, preconditioner, effective_sample_size, learnin
     def change(w):
         return enumerated(w * diagonal[:, None], np.array([gradient]), covariance, diagonal, learning_rate, samples)
 
-    return brentq(change, 1e-6 / learning_rate, 2.1 / learning_rate, xtol=1e-300, rtol=1e-14)
+    return brentq(change, 1e-6 / learning_rate, 2.1 / learning_rate, xtol=1e-300, maxiter=1000, rtol=1e-14)
 
 
 def floor_by_enumeration(effective_sample_size, learning_rate, samples):

@@ -61,7 +61,7 @@ def edge_at_gradient(gradient, learning_rate, perturbations):
     scale = 1 / learning_rate
     return brentq(
         lambda curvature: rise(gradient / curvature, curvature, learning_rate, perturbations),
-        1e-9 * scale, 2.1 * scale, xtol=1e-24 * scale, rtol=1e-15,
+        1e-9 * scale, 2.1 * scale, xtol=1e-24 * scale, rtol=1e-15, maxiter=1000,
     )  # fmt: skip
 
 
@@ -73,7 +73,11 @@ def sam_ball(eigenvalue, learning_rate, ascent_radius):
     """The weight beyond which a step lowers the loss, by bracketing."""
     ends = 1e-9 * ascent_radius, 1e9 * ascent_radius
     return brentq(
-        lambda weight: rise(weight, eigenvalue, learning_rate, [ascent_radius]), *ends, xtol=1e-300, rtol=1e-15
+        lambda weight: rise(weight, eigenvalue, learning_rate, [ascent_radius]),
+        *ends,
+        xtol=1e-300,
+        maxiter=1000,
+        rtol=1e-15,
     )
 
 

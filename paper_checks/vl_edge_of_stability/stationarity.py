@@ -97,7 +97,7 @@ def limit_of_convergence(signal_to_noise, learning_rate):
         rest = {"noise_variance": 1 / signal_to_noise, "learning_rate": learning_rate, "samples": 1}
         return moments.second_moment_operator(RULE, eigenvalues=[curvature], **rest).radius - 1
 
-    return brentq(excess, 1 / learning_rate, 10 / learning_rate, xtol=1e-300)
+    return brentq(excess, 1 / learning_rate, 10 / learning_rate, xtol=1e-300, maxiter=1000)
 
 
 def contraction(formula):

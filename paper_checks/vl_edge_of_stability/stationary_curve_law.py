@@ -94,7 +94,7 @@ def integrated_law(level, eigenvalue, learning_rate, noise_variance=1.0, samples
     while change(far) > 0:
         far *= 2
     *_, deviation = transition(eigenvalue, noise_variance, learning_rate, samples)
-    reach = brentq(change, 0, far, xtol=1e-300) / (eigenvalue * deviation)
+    reach = brentq(change, 0, far, xtol=1e-300, maxiter=1000) / (eigenvalue * deviation)
     return 2 * quad(lambda x: np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), 0, reach, epsabs=0, epsrel=1e-12)[0]
 
 

@@ -7,7 +7,7 @@ import sympy
 from scipy.sparse.linalg import LinearOperator
 
 from quadlab.dynamics import parameter
-from quadlab.moments.cubature import noise_number, noise_points
+from quadlab.moments.cubature import noise_moments, noise_points
 
 __all__ = ["CoupledMoments"]
 
@@ -52,7 +52,7 @@ class CoupledMoments(LinearOperator):
         self.source = np.zeros((self.size, self.size))
         for noise in rule.noises:
             factor = _on_matrix(additive.diff(noise.symbol), hessian)
-            variance = noise_number(noise.moment(2), checked)
+            variance, _ = noise_moments(noise, checked)
             self.source += variance * factor @ covariance @ factor.T
 
     def _matvec(self, vector):

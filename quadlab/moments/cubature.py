@@ -1,7 +1,8 @@
 """Exact finite stand-ins for random laws: an expectation becomes a weighted sum over points."""
 
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import product
+from math import inf
 
 import numpy as np
 import sympy
@@ -26,10 +27,9 @@ def noise_points(rule, values):
     """
     columns, weights = [], []
     for noise in rule.noises:
-        tail = noise_number(noise.law.tail, values)
-        if tail <= 4:
-            raise ValueError(f"the fourth moment of {noise.symbol} is infinite ({noise.law.name}, tail {tail:g})")
-        second, fourth = (noise_number(noise.moment(order), values) for order in (2, 4))
+        second, fourth = noise_moments(noise, values)
+        if fourth == inf:
+            raise ValueError(f"the fourth moment of {noise.symbol} is infinite under the {noise.law.name} law")
         reach, weight = np.sqrt(fourth / second), second**2 / (2 * fourth)
         columns.append((-reach, 0.0, reach))
         weights.append((weight, 1 - 2 * weight, weight))
@@ -37,10 +37,22 @@ def noise_points(rule, values):
     return np.array(list(product(*columns))).reshape(len(combined), len(rule.noises)), combined
 
 
-def noise_number(expression, values):
-    """The number that an expression in the parameters has for the given values, keyed by name."""
-    expression = sympy.sympify(expression)
-    return float(expression.subs({symbol: values[symbol.name] for symbol in expression.free_symbols}))
+def noise_moments(noise, values):
+    """Second and fourth moment of a noise for the given parameter values; infinite where they do not exist."""
+    names, tail, second, fourth = _compiled_moments(noise)
+    numbers = [values[name] for name in names]
+    finite_below = tail(*numbers)
+    return tuple(
+        float(moment(*numbers)) if order < finite_below else inf for order, moment in ((2, second), (4, fourth))
+    )
+
+
+@lru_cache(maxsize=256)
+def _compiled_moments(noise):
+    """Names of the parameters a noise depends on; tail, second and fourth moment as functions of them."""
+    expressions = [sympy.sympify(e) for e in (noise.law.tail, noise.moment(2), noise.moment(4))]
+    symbols = sorted(set().union(*(e.free_symbols for e in expressions)), key=lambda symbol: symbol.name)
+    return [symbol.name for symbol in symbols], *(sympy.lambdify(symbols, e, modules="math") for e in expressions)
 
 
 def finite_law(covariance):

@@ -1,6 +1,7 @@
 """Moments of a rule on the independent modes of a quadratic: exact, numeric, no sampling."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import sympy
@@ -30,8 +31,7 @@ class MomentOperator:
 
 def mode_operator(rule, order, eigenvalues, parameters):
     """The moment operator of a given order."""
-    degree = max((_noise_degree(rule, noise.symbol) for noise in rule.noises), default=0)
-    if degree * order > DEGREE:
+    if _noise_degree(rule) * order > DEGREE:
         raise ValueError(f"the moments of order {order} of {rule.name} need noise moments above order {DEGREE}")
     maps, weights = _affine_maps(rule, eigenvalues, parameters)
     size = len(rule.state)
@@ -48,13 +48,7 @@ def _affine_maps(rule, eigenvalues, parameters):
         values["curvature"] = np.atleast_1d(rule.domain["curvature"].check("eigenvalues", eigenvalues))
     checked = rule.check_parameters(values)
     columns = np.broadcast_arrays(*(np.atleast_1d(checked[name]) for name in names))
-    matrix = sympy.Matrix(rule.update).jacobian(rule.state)
-    if matrix.free_symbols & set(rule.state):
-        raise ValueError(f"the rule must be affine in its state, {rule.name} is not")
-    offset = [expression.subs(dict.fromkeys(rule.state, 0)) for expression in rule.update]
-    arguments = [*(noise.symbol for noise in rule.noises), *rule.parameters]
-    entries = sympy.lambdify(arguments, [*matrix, *offset], modules="numpy", cse=True)
-    size = len(rule.state)
+    entries, size = _compiled_step(rule), len(rule.state)
     maps, weights = [], []
     for here in zip(*columns, strict=True):
         points, weight = noise_points(rule, dict(zip(names, map(float, here), strict=True)))
@@ -68,8 +62,23 @@ def _affine_maps(rule, eigenvalues, parameters):
     return np.stack(maps), np.stack(weights)
 
 
-def _noise_degree(rule, symbol):
-    return max(sympy.Poly(sympy.expand(expression), symbol).degree() for expression in rule.update)
+@lru_cache(maxsize=64)
+def _compiled_step(rule):
+    """Numbers of the noises and parameters in; entries of the matrix, row by row, and of the offset out."""
+    matrix = sympy.Matrix(rule.update).jacobian(rule.state)
+    if matrix.free_symbols & set(rule.state):
+        raise ValueError(f"the rule must be affine in its state, {rule.name} is not")
+    offset = [expression.subs(dict.fromkeys(rule.state, 0)) for expression in rule.update]
+    arguments = [*(noise.symbol for noise in rule.noises), *rule.parameters]
+    return sympy.lambdify(arguments, [*matrix, *offset], modules="numpy", cse=True)
+
+
+@lru_cache(maxsize=64)
+def _noise_degree(rule):
+    """The highest power of one noise in the update."""
+    updates, symbols = map(sympy.expand, rule.update), [noise.symbol for noise in rule.noises]
+    degrees = [sympy.Poly(update, symbol).degree() for update in updates for symbol in symbols]
+    return max(degrees, default=0)
 
 
 @dataclass(frozen=True)
