@@ -9,6 +9,7 @@ measurements must refute 0.98 and 1.02 times its formula.
 import argparse
 import time
 from collections import Counter
+from functools import partial
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def sampled_judges(theorem, seed, budget):
     for claim in theorem.claims:
         on_problem = None
         if claim is theorem and theorem.on_problem:
-            on_problem = theorem.on_problem(LeastSquares.from_dataset("diabetes"))
+            on_problem = partial(theorem.on_problem, LeastSquares.from_dataset("diabetes"))
         for label, prepare in judges(claim, seed, budget, on_problem=on_problem, problem_name="diabetes").items():
             if label.startswith("sampled"):
                 yield claim, f"{theorem.id} {label} ({claim.name})", prepare()

@@ -122,9 +122,12 @@ def verify(
 
     problem, chosen = _problem(data, target), _chosen(targets, paper)
     if problem is not None:
-        chosen = [theorem for theorem in chosen if theorem.on_problem is not None]
+        total, chosen = len(chosen), [theorem for theorem in chosen if theorem.on_problem is not None]
         if not chosen:
             raise ValueError("none of the chosen theorems can be checked on data")
+        if not as_json:
+            dropped = f", constant columns left out: {', '.join(problem.dropped)}" if problem.dropped else ""
+            print(f"{len(chosen)} of {total} theorems can be checked on data; {problem!r}{dropped}", flush=True)
     store, entries = Store(out or _state_folder()), []
     terminal = sys.stdout.isatty() and not as_json
     try:
@@ -155,7 +158,7 @@ def verify(
 
 @app.command()
 def challenge(
-    target: Annotated[str, typer.Argument(metavar="ID or PATH")],
+    target: Annotated[str, typer.Argument(metavar="ID or PATH", help="`quadlab show ID` names arguments and claims.")],
     formula: Annotated[str, typer.Argument(metavar="FORMULA", help='Such as "2 / learning_rate".')],
     claim: Annotated[str, typer.Option(help="Which of the theorem's claims.")] = "main",
     budget: BudgetOption = Budget.standard,

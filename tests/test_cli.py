@@ -210,3 +210,62 @@ def test_version_and_help(run):
 def test_the_module_is_the_command():
     done = subprocess.run([sys.executable, "-m", "quadlab", "--version"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_table_of_a_terminal_replaces_the_lines(run, mine, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    code, out, _ = run("verify", mine(), "--out", tmp_path, "--rng", 1)
+    assert code == 0
+    assert out.count("mine.square") == 1
+    assert out.index("mutants refuted") < out.index("mine.square") < out.index("1 theorem: 1 VERIFIED")
+
+
+def test_seed_and_budget_reach_the_evidence(run, tmp_path):
+    target, found = "vl.expected-descent", {}
+    for budget in ("quick", "standard"):
+        run("verify", target, "--budget", budget, "--rng", 3, "--out", tmp_path / budget)
+        entry = json.loads((tmp_path / budget / "results.jsonl").read_text())
+        sampled = next(item for item in entry["evidence"] if item["kind"] == "sampled")
+        found[budget] = sampled["comparisons"][0]["replicas"]
+        assert (entry["budget"], entry["seed"]) == (budget, 3)
+    assert found["standard"] > 3 * found["quick"]
+
+
+def test_a_challenge_has_a_seed_and_a_budget(run, monkeypatch):
+    asked = []
+
+    def judged(self, formula, original=v.Theorem.challenge, **options):
+        asked.append((options["budget"], options["rng"]))
+        return original(self, formula, **options)
+
+    monkeypatch.setattr(v.Theorem, "challenge", judged)
+    _, out, _ = run("challenge", "vl.samples", "1", "--budget", "quick", "--rng", 8, "--json")
+    assert asked == [("quick", 8)]
+    assert json.loads(out)["seed"] == 8
+
+
+def test_a_figure_is_drawn_from_its_seed(run, monkeypatch, tmp_path):
+    seeds = []
+    monkeypatch.setattr(
+        "quadlab.report.figures.regenerate",
+        lambda figure, stem, *, rng, reuse_data: (seeds.append(rng), stem),
+    )
+    run("figure", "vl.descent-edge", "--rng", 4, "--out", tmp_path)
+    assert seeds == [4]
+
+
+def test_arithmetic_errors_and_broken_files_are_one_sentence(run, mine, monkeypatch):
+    file = mine()
+    file.write_text("1 / 0")
+    code, _, err = run("verify", file)
+    assert code == 3
+    assert err.startswith("quadlab: error: ")
+    assert "cannot be loaded: ZeroDivisionError: division by zero" in err
+    file.write_text("THEOREM = (")
+    assert "cannot be loaded: SyntaxError" in run("show", file)[2]
+
+    def diverges(target):
+        raise OverflowError("too large")
+
+    monkeypatch.setattr("quadlab.verify.load", diverges)
+    assert run("show", "vl.samples")[::2] == (3, "quadlab: error: too large\n")

@@ -12,6 +12,9 @@ from quadlab.theory import intervals
 
 __all__ = ["UpdateRule", "parameter"]
 
+# names that a compiled step uses itself
+RESERVED = {"rng", "state", "previous", "parameters", "steps", "math", "numba", "np", "int", "min", "range"}
+
 PARAMETERS = {
     "curvature": intervals.non_negative,
     "learning_rate": intervals.positive,
@@ -37,6 +40,13 @@ def parameter(name):
     return sympy.Symbol(name, positive=True)
 
 
+def _assumed(symbol):
+    """The interval that SymPy takes a symbol to lie in, which what is derived relies on."""
+    if symbol.is_positive:
+        return intervals.positive
+    return intervals.non_negative if symbol.is_nonnegative else intervals.real
+
+
 @dataclass(frozen=True)
 class UpdateRule:
     """One step of an optimiser on one mode: state, noise and parameters in, next state out.
@@ -44,7 +54,8 @@ class UpdateRule:
     state : symbols; the first is the coordinate of the weights, measured from the minimiser.
     update : one expression for each state symbol, in the state, the noise and the parameters.
     noises : the sources of randomness, drawn afresh each step.
-    domain : interval of each parameter (the well-known names have theirs already).
+    domain : interval of each parameter (the well-known names have theirs already; any other is positive, non-negative
+        or real, as its symbol says).
 
     The parameter `curvature` is the Hessian's eigenvalue along the mode. Everything else is made from this
     one statement: transition matrices and limits (quadlab.derive), moment operators (quadlab.moments) and
@@ -82,7 +93,12 @@ class UpdateRule:
         for name in names:
             if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
                 raise ValueError(f"a symbol's name must be a Python name without leading underscore, got {name!r}")
-        domain = {s.name: self.domain.get(s.name) or PARAMETERS.get(s.name, intervals.real) for s in free}
+            if name in RESERVED:
+                raise ValueError(f"a symbol's name must not be one of {', '.join(sorted(RESERVED))}, got {name!r}")
+        unknown = sorted(set(self.domain) - {symbol.name for symbol in free})
+        if unknown:
+            raise ValueError(f"domain must name parameters of the rule, got {', '.join(unknown)}")
+        domain = {s.name: self.domain.get(s.name) or PARAMETERS.get(s.name) or _assumed(s) for s in free}
         object.__setattr__(self, "update", update)
         object.__setattr__(self, "parameters", tuple(free))
         object.__setattr__(self, "domain", domain)

@@ -4,12 +4,16 @@ from functools import cached_property
 
 import numpy as np
 import sympy
-from scipy.sparse.linalg import LinearOperator
+from scipy.sparse.linalg import LinearOperator, eigs
 
 from quadlab.dynamics import parameter
-from quadlab.moments.cubature import noise_moments, noise_points
+from quadlab.moments.cubature import checked_covariance, noise_moments, noise_points
+from quadlab.moments.modes import require_noise_degree
+from quadlab.theory.intervals import real
 
 __all__ = ["CoupledMoments"]
+
+DENSE = 256
 
 
 class CoupledMoments(LinearOperator):
@@ -17,7 +21,7 @@ class CoupledMoments(LinearOperator):
 
     The curvature in the rule becomes H, by matrix polynomials. A noise that multiplies the state is one number
     shared by all directions; an additive noise is a fresh Gaussian vector with covariance `noise_covariance` in
-    place of the parameter `noise_variance`, which need not commute with H.
+    place of the parameter `noise_variance`, which need not commute with H. No noise may do both.
 
     matvec : the homogeneous part on the (p d)^k entries of the moment tensor, in k (p d)^(k+1) operations for
         each noise point; no matrix of size (p d)^k is formed.
@@ -26,32 +30,24 @@ class CoupledMoments(LinearOperator):
     """
 
     def __init__(self, rule, *, hessian, noise_covariance=None, order=2, **parameters):
-        hessian = np.asarray(hessian, dtype=float)
-        if hessian.ndim != 2 or hessian.shape[0] != hessian.shape[1] or not np.allclose(hessian, hessian.T):
-            raise ValueError(f"hessian must be a symmetric matrix, got shape {hessian.shape}")
-        values = {**parameters, "curvature": 0.0}
-        if any(symbol.name == "noise_variance" for symbol in rule.parameters):
-            if noise_covariance is None:
-                raise ValueError(f"{rule.name} needs noise_covariance, got None")
-            values["noise_variance"] = 1.0
-        covariance = np.eye(len(hessian)) if noise_covariance is None else np.asarray(noise_covariance, dtype=float)
-        if covariance.shape != hessian.shape:
-            raise ValueError(f"noise_covariance must have the shape {hessian.shape} of hessian, got {covariance.shape}")
-        checked = {name: float(value) for name, value in rule.check_parameters(values).items()}
+        if order not in (2, 4):
+            raise ValueError(f"order must be 2 or 4, got {order!r}")
+        require_noise_degree(rule, order)
+        hessian, covariance = _checked_matrices(rule, hessian, noise_covariance)
+        checked = _checked_numbers(rule, parameters)
         self.order, self.size = order, len(rule.state) * len(hessian)
         super().__init__(float, (self.size**order,) * 2)
         bound = {symbol: checked[symbol.name] for symbol in rule.parameters if symbol.name != "curvature"}
         update = sympy.Matrix([sympy.expand(expression.subs(bound)) for expression in rule.update])
-        jacobian = update.jacobian(rule.state)
+        jacobian, additive = _split(rule, update)
         symbols = [noise.symbol for noise in rule.noises]
         points, self.weights = noise_points(rule, checked)
         if not jacobian.free_symbols & set(symbols):
             points, self.weights = np.zeros((1, len(symbols))), np.ones(1)
         self.steps = [_on_matrix(jacobian.subs(dict(zip(symbols, p, strict=True))), hessian) for p in points]
-        additive = update.subs(dict.fromkeys(rule.state, 0))
         self.source = np.zeros((self.size, self.size))
-        for noise in rule.noises:
-            factor = _on_matrix(additive.diff(noise.symbol), hessian)
+        for noise, slope in zip(rule.noises, additive, strict=True):
+            factor = _on_matrix(slope, hessian)
             variance, _ = noise_moments(noise, checked)
             self.source += variance * factor @ covariance @ factor.T
 
@@ -73,18 +69,67 @@ class CoupledMoments(LinearOperator):
 
     @cached_property
     def radius(self):
-        """The limit of a power iteration that starts inside the cone of moments, which the operator preserves."""
-        tensor = np.eye(self.size)
+        """Largest modulus of the eigenvalues: of the matrix where it is small, by Arnoldi iteration where it is not.
+
+        The iteration starts inside the cone of moments, which the operator preserves, so that it sees the spectral
+        radius. SciPy's ArpackNoConvergence is raised where it does not converge.
+        """
+        count = self.shape[0]
+        if count <= DENSE:
+            return float(np.abs(np.linalg.eigvals(self @ np.eye(count))).max())
+        start = np.eye(self.size)
         if self.order == 4:
-            tensor = _mixed_pairings(tensor, tensor) / 2
-        growth, estimate = 0.0, 0.0
-        for _ in range(100_000):
-            image = self._matvec(tensor).reshape(tensor.shape)
-            growth = float(np.linalg.norm(image) / np.linalg.norm(tensor))
-            if growth == 0 or abs(growth - estimate) <= 1e-13 * growth:
-                break
-            tensor, estimate = image / np.linalg.norm(image), growth
-        return growth
+            start = _mixed_pairings(start, start) / 2
+        if not self.matvec(start.ravel()).any():
+            return 0.0
+        return float(np.abs(eigs(self, k=1, v0=start.ravel(), return_eigenvectors=False)).max())
+
+
+def _checked_matrices(rule, hessian, noise_covariance):
+    hessian = real.check("hessian", hessian)
+    square = hessian.ndim == 2 and hessian.shape[0] == hessian.shape[1] > 0
+    if not square or not np.allclose(hessian, hessian.T):
+        raise ValueError(f"hessian must be a symmetric matrix, got shape {hessian.shape}")
+    needed = any(symbol.name == "noise_variance" for symbol in rule.parameters)
+    if noise_covariance is None:
+        if needed:
+            raise ValueError(f"{rule.name} needs noise_covariance, got None")
+        return hessian, np.eye(len(hessian))
+    if not needed:
+        raise ValueError(f"{rule.name} has no parameter noise_variance, so noise_covariance must be None")
+    covariance = checked_covariance("noise_covariance", noise_covariance)
+    if covariance.shape != hessian.shape:
+        raise ValueError(f"noise_covariance must have the shape {hessian.shape} of hessian, got {covariance.shape}")
+    return hessian, covariance
+
+
+def _checked_numbers(rule, parameters):
+    """Values of all parameters of the rule; 0 and 1 for the two that the matrices replace."""
+    replaced = {"curvature": ("hessian", 0.0), "noise_variance": ("noise_covariance", 1.0)}
+    for name, (matrix, _) in replaced.items():
+        if name in parameters:
+            raise ValueError(f"{name} is given by {matrix}, not by a parameter")
+    stand_in = {s.name: replaced[s.name][1] for s in rule.parameters if s.name in replaced}
+    checked = rule.check_parameters({**parameters, **stand_in})
+    for name, value in checked.items():
+        if np.ndim(value):
+            raise ValueError(f"{name} must be one number for all directions, got shape {np.shape(value)}")
+    return {name: float(value) for name, value in checked.items()}
+
+
+def _split(rule, update):
+    """What multiplies the state, and what multiplies each noise in the rest."""
+    symbols = [noise.symbol for noise in rule.noises]
+    jacobian, rest = update.jacobian(rule.state), update.subs(dict.fromkeys(rule.state, 0))
+    if jacobian.free_symbols & set(rule.state):
+        raise ValueError(f"the rule must be affine in its state, {rule.name} is not")
+    if jacobian.free_symbols & rest.free_symbols & set(symbols):
+        raise ValueError(f"a noise must either multiply the state or be added to it, one of {rule.name} does both")
+    slopes = [rest.diff(symbol) for symbol in symbols]
+    drift = (rest - sum((s * x for s, x in zip(slopes, symbols, strict=True)), sympy.zeros(*rest.shape))).expand()
+    if drift != sympy.zeros(*rest.shape):
+        raise ValueError(f"what {rule.name} adds to the state must be linear in the noise, {drift.T} is not")
+    return jacobian, slopes
 
 
 def _on_all_axes(matrix, tensor):

@@ -7,6 +7,8 @@ from math import inf
 import numpy as np
 import sympy
 
+from quadlab.theory.intervals import real, whole_positive
+
 __all__ = ["enumerate_samples", "finite_law", "noise_points"]
 
 DEGREE = 5
@@ -55,6 +57,17 @@ def _compiled_moments(noise):
     return [symbol.name for symbol in symbols], *(sympy.lambdify(symbols, e, modules="math") for e in expressions)
 
 
+def checked_covariance(name, covariance):
+    """The covariance as a float64 matrix; ValueError unless it is symmetric and positive semidefinite."""
+    covariance = real.check(name, covariance)
+    if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1] or not np.allclose(covariance, covariance.T):
+        raise ValueError(f"{name} must be a symmetric matrix, got {covariance.tolist()}")
+    values = np.linalg.eigvalsh(covariance)
+    if (values < -1e-12 * np.abs(values).max(initial=0.0)).any():
+        raise ValueError(f"{name} must be positive semidefinite, got eigenvalues {values}")
+    return covariance
+
+
 def finite_law(covariance):
     """Points (2d, d), equally likely, with mean zero and the given covariance: +-sqrt(d) times the columns of a factor.
 
@@ -63,10 +76,8 @@ def finite_law(covariance):
     array([[4., 0.],
            [0., 1.]])
     """
-    covariance = np.atleast_2d(np.asarray(covariance, dtype=float))
+    covariance = checked_covariance("covariance", np.atleast_2d(covariance))
     values, vectors = np.linalg.eigh(covariance)
-    if (values < -1e-12 * max(values.max(), 0.0)).any() or not np.allclose(covariance, covariance.T):
-        raise ValueError(f"covariance must be symmetric and positive semidefinite, got eigenvalues {values}")
     factor = vectors * np.sqrt(np.clip(values, 0, None))
     columns = np.sqrt(len(covariance)) * factor.T
     return np.concatenate([columns, -columns])
@@ -80,6 +91,7 @@ def enumerate_samples(points, samples, *, antithetic=False):
     >>> enumerate_samples(np.array([[1.0], [-1.0]]), 2).ravel()
     array([ 1.,  0.,  0., -1.])
     """
+    samples = int(whole_positive.check("samples", samples))
     pairs, alone = divmod(samples, 2) if antithetic else (0, samples)
     outcomes = np.zeros((1, points.shape[1]))
     for sign in [0.0] * pairs + [1.0] * alone:

@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from quadlab.moments.cubature import checked_covariance
 from quadlab.moments.modes import propagate
+from quadlab.theory.intervals import real
 
 __all__ = ["gaussian_loss_deviation", "gaussian_quadratic_deviation", "loss_deviation"]
 
@@ -10,7 +12,8 @@ __all__ = ["gaussian_loss_deviation", "gaussian_quadratic_deviation", "loss_devi
 def loss_deviation(rule, *, eigenvalues, steps, initial, **parameters):
     """Standard deviation, over replicas, of the loss sum_i lambda_i x_i^2 / 2 after `steps` steps from a fixed start.
 
-    From the fourth-moment operator of the rule; the modes have independent noise.
+    From the fourth-moment operator of the rule. Raises ValueError for noise shared by the modes: their losses are then
+    dependent.
 
     >>> from quadlab.dynamics import variational_gradient_descent
     >>> deviation = loss_deviation(variational_gradient_descent(), eigenvalues=[0.6], steps=1, initial=1 / 0.6,
@@ -18,9 +21,12 @@ def loss_deviation(rule, *, eigenvalues, steps, initial, **parameters):
     >>> round(float(deviation / 0.646), 3)
     0.288
     """
+    if any(noise.shared for noise in rule.noises):
+        raise ValueError(f"the modes of {rule.name} must have independent noise, got noise they share")
     moments = propagate(rule, eigenvalues=eigenvalues, steps=steps, initial=initial, order=4, **parameters)
     second, fourth = moments.second[:, 0, 0], moments.fourth[:, 0, 0, 0, 0]
-    return np.sqrt(np.sum(np.square(eigenvalues) * (fourth - second**2)) / 4)
+    # without noise the difference is rounding alone, of either sign
+    return np.sqrt(np.sum(np.square(eigenvalues) * np.maximum(fourth - second**2, 0)) / 4)
 
 
 def gaussian_quadratic_deviation(linear, quadratic, covariance):
@@ -29,8 +35,9 @@ def gaussian_quadratic_deviation(linear, quadratic, covariance):
     >>> gaussian_quadratic_deviation([0.0], [[2.0]], [[1.0]]).round(12)
     np.float64(1.414213562373)
     """
-    linear, covariance = np.asarray(linear, dtype=float), np.asarray(covariance, dtype=float)
-    product = np.asarray(quadratic, dtype=float) @ covariance
+    linear, quadratic = real.check("linear", linear), real.check("quadratic", quadratic)
+    covariance = checked_covariance("covariance", covariance)
+    product = quadratic @ covariance
     return np.sqrt(linear @ covariance @ linear + np.einsum("ab,ba->", product, product) / 2)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import sympy
 
 from quadlab.moments.cubature import DEGREE, kronecker_power, noise_points
+from quadlab.theory.intervals import Interval, real
 
 __all__ = ["MomentOperator", "Propagated", "mode_operator", "propagate", "stationary_second_moment"]
 
@@ -29,15 +30,23 @@ class MomentOperator:
         return float(np.abs(np.linalg.eigvals(self.matrices)).max())
 
 
+steps_range = Interval(0, np.inf, lower_closed=True, whole=True, words="a whole number >= 0")
+
+
 def mode_operator(rule, order, eigenvalues, parameters):
     """The moment operator of a given order."""
-    if _noise_degree(rule) * order > DEGREE:
-        raise ValueError(f"the moments of order {order} of {rule.name} need noise moments above order {DEGREE}")
+    require_noise_degree(rule, order)
     maps, weights = _affine_maps(rule, eigenvalues, parameters)
     size = len(rule.state)
     augmented = np.einsum("mn,mnab->mab", weights, kronecker_power(maps, order))
     linear = np.einsum("mn,mnab->mab", weights, kronecker_power(maps[..., :size, :size], order))
     return MomentOperator(order, linear, augmented)
+
+
+def require_noise_degree(rule, order):
+    """ValueError where moments of the state need moments of the noise that `noise_points` do not have."""
+    if _noise_degree(rule) * order > DEGREE:
+        raise ValueError(f"the moments of order {order} of {rule.name} need noise moments above order {DEGREE}")
 
 
 def _affine_maps(rule, eigenvalues, parameters):
@@ -46,7 +55,15 @@ def _affine_maps(rule, eigenvalues, parameters):
     names = [symbol.name for symbol in rule.parameters]
     if "curvature" in names:
         values["curvature"] = np.atleast_1d(rule.domain["curvature"].check("eigenvalues", eigenvalues))
+        if values["curvature"].ndim != 1 or values["curvature"].size == 0:
+            raise ValueError(f"eigenvalues must be a non-empty vector, got shape {values['curvature'].shape}")
+    elif eigenvalues is not None:
+        raise ValueError(f"{rule.name} has no curvature, so eigenvalues must be None, got {eigenvalues!r}")
     checked = rule.check_parameters(values)
+    modes = np.size(checked.get("curvature", 0.0))
+    for name, value in checked.items():
+        if np.shape(value) not in ((), (modes,)):
+            raise ValueError(f"{name} must be a number or have shape ({modes},), got shape {np.shape(value)}")
     columns = np.broadcast_arrays(*(np.atleast_1d(checked[name]) for name in names))
     entries, size = _compiled_step(rule), len(rule.state)
     maps, weights = [], []
@@ -106,15 +123,18 @@ def propagate(rule, *, eigenvalues=None, steps, initial, order=2, **parameters):
     """
     if order not in (2, 4):
         raise ValueError(f"order must be 2 or 4, got {order!r}")
+    steps = int(steps_range.check("steps", steps))
     operator = mode_operator(rule, order, eigenvalues, parameters)
     modes, size = len(operator.matrices), len(rule.state)
-    start = np.asarray(initial, dtype=float)
+    start = np.asarray(real.check("initial", initial))
+    if start.shape not in ((), (modes,), (modes, size)):
+        raise ValueError(f"initial must be a number or have shape {(modes,)} or {(modes, size)}, got {start.shape}")
     start = np.broadcast_to(start[:, None] if start.ndim == 1 else start, (modes, size))
     with_one = np.concatenate([start, np.ones((modes, 1))], axis=1)[..., None]
     vector = with_one
     for _ in range(order - 1):
         vector = np.einsum("mab,mcb->macb", vector, with_one).reshape(modes, -1, 1)
-    tensor = np.linalg.matrix_power(operator.augmented, int(steps)) @ vector
+    tensor = np.linalg.matrix_power(operator.augmented, steps) @ vector
     tensor = tensor.reshape(modes, *[size + 1] * order)
     rest = (size,) * (order - 2)
     return Propagated(

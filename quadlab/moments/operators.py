@@ -38,6 +38,8 @@ def spectral_radius(operator):
 
 def _operator(rule, order, eigenvalues, hessian, noise_covariance, parameters):
     if hessian is None:
+        if noise_covariance is not None:
+            raise ValueError("noise_covariance goes with hessian; with eigenvalues give the parameter noise_variance")
         return mode_operator(rule, order, eigenvalues, parameters)
     if eigenvalues is not None:
         raise ValueError("give either eigenvalues or hessian, got both")

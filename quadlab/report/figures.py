@@ -100,7 +100,11 @@ def read_rows(path):
         reader = csv.reader(file)
         if tuple(next(reader, ())) != HEADER:
             raise ValueError(f"{path} must have the columns {', '.join(HEADER)}")
-        return [Row(panel, series, role, *map(float, rest)) for panel, series, role, *rest in reader]
+        rows = list(reader)
+    try:
+        return [Row(panel, series, role, float(x), float(y), float(error)) for panel, series, role, x, y, error in rows]
+    except ValueError:
+        raise ValueError(f"{path} must hold three texts and three numbers in each row") from None
 
 
 def draw(figure, rows):
@@ -110,8 +114,9 @@ def draw(figure, rows):
 
     with mpl.rc_context(STYLE):
         count = len(figure.panels)
-        canvas = Canvas(figsize=(5.6 if count == 1 else 4.9 * count, 4.0))
-        for axes, panel in zip(np.atleast_1d(canvas.subplots(1, count)), figure.panels, strict=True):
+        # one above the other: side by side, letters would shrink with the width of the page
+        canvas = Canvas(figsize=(5.8, 3.9 * count))
+        for axes, panel in zip(np.atleast_1d(canvas.subplots(count, 1)), figure.panels, strict=True):
             _draw_panel(axes, panel, [row for row in rows if row.panel == panel.name])
     return canvas
 
@@ -157,7 +162,7 @@ def regenerate(figure, stem, *, rng=0, reuse_data=False):
     The folder is created. Raises ValueError when it cannot be written, or when there is no data to reuse.
     """
     stem = Path(stem)
-    data, picture = stem.with_suffix(".csv"), stem.with_suffix(".svg")
+    data, picture = (stem.with_name(f"{stem.name}.{kind}") for kind in ("csv", "svg"))
     rows = read_rows(data) if reuse_data else figure.data(rng)
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)

@@ -13,16 +13,16 @@ EXIT_CODES = {VERIFIED: 0, REFUTED: 1, INCONCLUSIVE: 2, ERROR: 3}
 
 
 def exit_code(words):
-    """0 all verified, 1 something refuted, 2 something inconclusive, 3 an error.
+    """0 all verified, 1 something refuted, 2 something inconclusive (or not decided at all), 3 an error.
 
     >>> exit_code(["VERIFIED", "INCONCLUSIVE", "REFUTED"])
     1
     """
     words = set(words)
-    for word in (ERROR, REFUTED, INCONCLUSIVE):
+    for word in (ERROR, REFUTED):
         if word in words:
             return EXIT_CODES[word]
-    return 0
+    return EXIT_CODES[VERIFIED if words <= {VERIFIED} else INCONCLUSIVE]
 
 
 def figure_stem(file, folder=None):

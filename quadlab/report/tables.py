@@ -8,7 +8,7 @@ COLOURS = {"VERIFIED": "green", "REFUTED": "red", "INCONCLUSIVE": "yellow", "ERR
 
 
 def one_line(entry):
-    """A result record as one plain line.
+    """A result record as one plain line; "earlier" marks one that a resumed run took over.
 
     >>> print(one_line({"id": "vl.samples", "verdict": "VERIFIED", "evidence": [{"kind": "computed"}],
     ...                 "mutants": {"killed": 4, "total": 4}, "seconds": 0.25, "reason": ""}))
@@ -16,7 +16,8 @@ def one_line(entry):
     """
     kinds = ", ".join(evidence_kinds(entry))
     mutants = f"mutants {entry['mutants']['killed']}/{entry['mutants']['total']}"
-    line = f"{entry['verdict']:<13} {entry['id']:<35} {kinds:<42} {mutants:<14} {entry['seconds']:.1f} s"
+    time = "earlier" if entry.get("resumed") else f"{entry['seconds']:.1f} s"
+    line = f"{entry['verdict']:<13} {entry['id']:<35} {kinds:<42} {mutants:<14} {time}"
     return f"{line}  {entry['reason']}" if entry["reason"] else line
 
 
@@ -46,6 +47,7 @@ def summary(entries):
 def table(entries):
     """Print the records as a table on a terminal."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     grid = Table(box=None, header_style="bold", pad_edge=False)
@@ -55,14 +57,14 @@ def table(entries):
         colour = COLOURS[entry["verdict"]]
         grid.add_row(
             f"[{colour}]{entry['verdict']}[/]",
-            entry["id"],
+            escape(entry["id"]),
             entry["kind"],
             ", ".join(evidence_kinds(entry)),
             f"{entry['mutants']['killed']} of {entry['mutants']['total']}",
             f"{entry['seconds']:.1f}",
         )
         if entry["reason"]:
-            grid.add_row("", entry["reason"])
+            grid.add_row("", escape(entry["reason"]))
     Console().print(grid)
 
 
@@ -71,13 +73,15 @@ def describe(theorem):
     import sympy
 
     lines = [f"{theorem.id}: {theorem.title}", f"source: {theorem.source}", f"kind: {theorem.kind}", ""]
-    lines += ["statement", f"  {theorem.statement}", ""]
     for claim in theorem.claims:
-        lines += ["domain" if claim is theorem else f"domain of the claim '{claim.name}'"]
-        lines += [f"  {line}" for line in str(claim.domain).split("; ")] + [""]
+        if claim is not theorem:
+            lines += [f"claim '{claim.name}' ({claim.kind})", ""]
+        lines += ["statement", f"  {claim.statement}", ""] if claim.statement else []
+        lines += ["domain"] + [f"  {line}" for line in str(claim.domain).split("; ")] + [""]
+        lines += ["wrong versions that its evidence refutes"] + [f"  {name}" for name in claim.mutants] + [""]
         if claim.derivation is None:
             continue
-        lines += ["derivation" if claim is theorem else f"derivation of the claim '{claim.name}'"]
+        lines += ["derivation"]
         derivation = claim.derivation(claim.formula)
         for number, (text, expression) in enumerate(derivation.steps, 1):
             lines += [f"  {number}. {text}"]

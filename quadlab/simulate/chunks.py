@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["chunk_sizes", "recorded_steps", "root_seed", "run_chunks"]
+__all__ = ["chunk_sizes", "recorded_steps", "root_seed", "run_chunks", "seed_number"]
 
 PENDING_BYTES = 64e6
 
@@ -26,6 +26,18 @@ def root_seed(rng):
     if rng is not None and (isinstance(rng, bool) or not isinstance(rng, (int, np.integer)) or rng < 0):
         raise ValueError(f"rng must be None, a non-negative int, a SeedSequence or a Generator, got {rng!r}")
     return np.random.SeedSequence(rng)
+
+
+def seed_number(rng):
+    """One whole number that stands for `rng` (as in `root_seed`) in a record; an int stands for itself.
+
+    >>> seed_number(7), seed_number(np.random.SeedSequence([1, 2])) > 2**64
+    (7, True)
+    """
+    root = root_seed(rng)
+    if rng is None or isinstance(rng, (int, np.integer)):
+        return int(root.entropy)
+    return int.from_bytes(root.generate_state(4).tobytes(), "little")
 
 
 def _spawn_one(seed: Any):

@@ -10,7 +10,7 @@ import numpy as np
 from quadlab.simulate.chunks import chunk_sizes, recorded_steps, run_chunks
 from quadlab.simulate.compiled import kernel, kernel_source
 from quadlab.simulate.ensemble import LARGEST_STATE, DivergenceError, Ensemble, Moments
-from quadlab.theory.intervals import whole_positive
+from quadlab.theory.intervals import real, whole_positive
 
 __all__ = ["Snapshot", "simulate"]
 
@@ -118,6 +118,8 @@ def _parameter_table(rule, eigenvalues, parameters):
         if eigenvalues is None:
             raise ValueError(f"{rule.name} needs eigenvalues, got None")
         values["curvature"] = np.atleast_1d(rule.domain["curvature"].check("eigenvalues", eigenvalues))
+        if values["curvature"].ndim != 1 or values["curvature"].size == 0:
+            raise ValueError(f"eigenvalues must be a non-empty vector, got shape {values['curvature'].shape}")
     elif eigenvalues is not None:
         raise ValueError(f"{rule.name} has no curvature, so eigenvalues must be None, got {eigenvalues!r}")
     checked = rule.check_parameters(values)
@@ -134,10 +136,10 @@ def _parameter_table(rule, eigenvalues, parameters):
 def _observable_functions(rule, observables):
     if isinstance(observables, str):
         observables = (observables,)
-    if isinstance(observables, Mapping):
-        return dict(observables)
     states = {symbol.name: partial(_state_variable, name=symbol.name) for symbol in rule.state}
     known = {**states, **OBSERVABLES}
+    if observables and isinstance(observables, Mapping):
+        return dict(observables)
     for name in observables:
         if name not in known:
             raise ValueError(f"observables must be among {', '.join(known)}, got {name!r}")
@@ -161,10 +163,10 @@ def _initial_state(initial, names, generator, shape):
         )
     state = np.empty((len(names), *shape))
     for row, name in zip(state, names, strict=True):
-        value = np.asarray(given.get(name, given[names[0]]), dtype=float)
+        value = np.asarray(real.check("initial", given.get(name, given[names[0]])))
+        if value.shape not in ((), shape[:1], shape):
+            raise ValueError(f"initial must be a number or have shape {shape[:1]}, got shape {value.shape}")
         row[...] = value[:, None] if value.ndim == 1 else value
-    if not np.isfinite(state).all():
-        raise ValueError("initial must be finite")
     return state
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from quadlab.simulate.chunks import chunk_sizes, recorded_steps, run_chunks
 from quadlab.simulate.ensemble import LARGEST_STATE, DivergenceError, Ensemble, Moments
-from quadlab.theory.intervals import momentum_range, non_negative, positive, whole_positive
+from quadlab.theory.intervals import momentum_range, non_negative, positive, real, whole_positive
 
 __all__ = [
     "GradientDescent",
@@ -73,7 +73,8 @@ class Nesterov:
 class StochasticGradientDescent:
     """w+ = w - learning_rate * ((1 + r) * gradient(w) + e) + momentum * (w - w-), r and e normal.
 
-    noise_covariance : of e, a number or (dimension, dimension). relative_variance : of r, one number a step.
+    noise_covariance : of e, a number >= 0 or a positive definite (dimension, dimension).
+    relative_variance : of r, one number a step.
     """
 
     learning_rate: float
@@ -83,6 +84,7 @@ class StochasticGradientDescent:
 
     def __post_init__(self):
         positive.check("learning_rate", self.learning_rate)
+        _check_matrix("noise_covariance", self.noise_covariance, non_negative)
         non_negative.check("relative_variance", self.relative_variance)
         momentum_range.check("momentum", self.momentum)
 
@@ -96,7 +98,7 @@ class StochasticGradientDescent:
 class VariationalGradientDescent:
     """w+ = w - learning_rate * P^-1 mean_k gradient(w + eps_k), k = 1..samples, Cov eps_k = noise_covariance.
 
-    noise_covariance : of one weight sample, a number or (dimension, dimension).
+    noise_covariance : of one weight sample, a number >= 0 or a positive definite (dimension, dimension).
     antithetic : samples come in pairs (+eps, -eps); a last odd one stays alone.
     degrees_of_freedom : Student-t weights, whose squared scale is `noise_covariance`; None for Gaussian ones.
     preconditioner : the symmetric positive definite P, a number or (dimension, dimension).
@@ -112,6 +114,11 @@ class VariationalGradientDescent:
     def __post_init__(self):
         positive.check("learning_rate", self.learning_rate)
         whole_positive.check("samples", self.samples)
+        _check_matrix("noise_covariance", self.noise_covariance, non_negative)
+        if self.degrees_of_freedom is not None:
+            positive.check("degrees_of_freedom", self.degrees_of_freedom)
+        if self.preconditioner is not None:
+            _check_matrix("preconditioner", self.preconditioner, positive)
 
     def __call__(self, weights, previous, gradient, generator):
         total, draw = np.zeros_like(weights), 0.0
@@ -123,8 +130,20 @@ class VariationalGradientDescent:
             total += gradient(weights + draw)
         step = total / self.samples
         if self.preconditioner is not None:
-            step = np.linalg.solve(np.asarray(self.preconditioner, dtype=float), step.T).T
+            preconditioner = np.asarray(self.preconditioner, dtype=float)
+            step = np.linalg.solve(preconditioner, step.T).T if preconditioner.ndim else step / preconditioner
         return weights - self.learning_rate * step
+
+
+def _check_matrix(name, value, number):
+    """ValueError unless `value` is a number in the interval `number` or a symmetric positive definite matrix."""
+    matrix = np.asarray(real.check(name, value))
+    if matrix.ndim == 0:
+        number.check(name, value)
+    elif matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not np.allclose(matrix, matrix.T):
+        raise ValueError(f"{name} must be a number or a symmetric matrix, got {matrix.tolist()}")
+    elif not (np.linalg.eigvalsh(matrix) > 0).all():
+        raise ValueError(f"{name} must be positive definite, got eigenvalues {np.linalg.eigvalsh(matrix)}")
 
 
 def correlated_normals(covariance, shape, generator, degrees_of_freedom=None):
@@ -204,6 +223,8 @@ def simulate_weights(
             if name not in OBSERVABLES:
                 raise ValueError(f"observables must be among {', '.join(OBSERVABLES)}, got {name!r}")
         observables = {name: OBSERVABLES[name] for name in observables}
+    if not observables:
+        raise ValueError(f"observables must name at least one of {', '.join(OBSERVABLES)}, got none")
     recorded = recorded_steps(record, steps)
     task = partial(
         _run_chunk,

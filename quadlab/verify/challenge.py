@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quadlab.simulate.chunks import root_seed
+from quadlab.simulate.chunks import seed_number
 from quadlab.verify.formula import parse
-from quadlab.verify.runner import _attempt, judges
+from quadlab.verify.runner import _attempt, _error, judges
 from quadlab.verify.statistics import MARGINS
 from quadlab.verify.verdict import INCONCLUSIVE, SKIPPED, Evidence, Verdict, combine
 
@@ -16,7 +16,7 @@ __all__ = ["Challenge", "challenge"]
 
 @dataclass(frozen=True)
 class Challenge:
-    """The verdict on a challenging formula, the evidence behind it, and whether it equals the theorem's formula."""
+    """The verdict on a challenging formula, the evidence behind it, and the seed that gives the same again."""
 
     id: str
     formula: str
@@ -43,17 +43,26 @@ def challenge(theorem, formula, *, claim="main", rng=None, budget="standard", ex
         raise ValueError(f"claim must be one of {', '.join(c.name for c in theorem.claims)}, got {claim!r}")
     target = chosen[0]
     candidate: Callable = parse(formula, tuple(target.domain)) if isinstance(formula, str) else formula
+    if isinstance(formula, str) and candidate.is_relation:
+        raise ValueError(f"formula must be a number, not a comparison, got {formula!r}")
     if not callable(candidate):
         raise ValueError(f"formula must be a text or a function, got {type(formula).__name__}")
-    root = root_seed(rng)
+    seed = seed_number(rng)
     found = []
-    for label, prepare in judges(target, np.random.SeedSequence(root.entropy), budget, executor).items():
+    for label, prepare in judges(target, np.random.SeedSequence(seed), budget, executor).items():
         kind = label.partition(" ")[0]
-        item = _attempt(prepare(), candidate, kind, target.name, mutant=True)
-        if item.kind == "symbolic" and item.verdict.word == INCONCLUSIVE:
+        try:
+            judge = prepare()
+        except Exception as error:
+            found.append(Evidence(kind, _error(error), target.name))
+            continue
+        item = _attempt(judge, candidate, kind, target.name, mutant=True)
+        if item.kind == "symbolic" and item.verdict.word == INCONCLUSIVE and "branches" not in item.verdict.reason:
             # SymPy may fail to bring a right formula in another form to zero: that is no objection
             item = Evidence(item.kind, Verdict(SKIPPED, item.verdict.reason), item.claim, item.figures)
         found.append(item)
     text = formula if isinstance(formula, str) else getattr(formula, "__name__", repr(formula))
     verdict = combine(item.verdict for item in found)
-    return Challenge(theorem.id, text, verdict, tuple(found), int(root.entropy))
+    if verdict.word == SKIPPED:
+        verdict = Verdict(INCONCLUSIVE, "none of the evidence can read this formula")
+    return Challenge(theorem.id, text, verdict, tuple(found), seed)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quadlab.theory.intervals import Interval
+from quadlab.theory.intervals import Interval, real
 from quadlab.verify.formula import parse
 
 __all__ = ["Directions", "Domain", "SymmetricMatrix"]
@@ -44,7 +44,7 @@ class SymmetricMatrix:
         return f"symmetric {self.size} x {self.size} matrices with eigenvalues in {self.interval}"
 
     def check(self, name, value):
-        matrix = np.asarray(value, dtype=float)
+        matrix = real.check(name, value)
         if matrix.shape != (self.size, self.size) or not np.allclose(matrix, matrix.T):
             raise ValueError(f"{name} must be a symmetric {self.size} x {self.size} matrix, got {value!r}")
         self.interval.check(f"eigenvalues of {name}", np.linalg.eigvalsh(matrix).round(12))
@@ -92,6 +92,9 @@ class Domain(Mapping):
                 f"a point must give {', '.join(self)}" + (f", got {', '.join(point)}" if point else ", got none")
             )
         checked = {name: interval.check(name, point[name]) for name, interval in self.intervals.items()}
+        shapes = {np.shape(checked[name]) for name, entry in self.intervals.items() if isinstance(entry, Directions)}
+        if len(shapes - {()}) > 1 or any(len(shape) > 1 for shape in shapes):
+            raise ValueError(f"all directions of a point must be numbers or vectors of one length, got shapes {shapes}")
         for relation in self.relations:
             if not np.all(relation(**{name: checked[name] for name in relation.names})):
                 raise ValueError(f"the point must satisfy {relation.text}, got {point}")

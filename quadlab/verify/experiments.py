@@ -55,6 +55,10 @@ class RuleExperiment:
 
     def exact(self, setting):
         """The observable's exact mean from the moment operator: loss, loss_change or squared_position."""
+        if self.observable not in ("loss", "loss_change", "squared_position"):
+            raise ValueError(
+                f"the exact mean is known of loss, loss_change, squared_position, not of {self.observable}"
+            )
         arguments = self.bind(setting)
         second = propagate(self.rule, steps=self.steps, **arguments).second[:, 0, 0]
         if self.observable == "squared_position":

@@ -11,6 +11,7 @@ import warnings
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial, reduce
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,8 @@ HINTS = {"^": "write ** for a power", "&": "write and", "|": "write or", "~": "w
 
 @dataclass(frozen=True)
 class Formula:
-    """A formula in the variables `names`; calling it with one value for each gives a number or a relation.
+    """A formula in the variables `names`; calling it with one value for each gives a number, or a relation where
+    `is_relation`.
 
     Arrays broadcast. As soon as one value is symbolic (or a ball), whole and decimal numbers in the text
     count as exact rationals (or as balls around them). A comparison of overlapping balls raises ValueError.
@@ -41,11 +43,14 @@ class Formula:
 
     text: str
     names: tuple[str, ...]
-    _tree: object = field(init=False, repr=False, compare=False)
+    is_relation: bool = field(init=False, repr=False, compare=False)
+    _tree: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         object.__setattr__(self, "names", tuple(self.names))
-        object.__setattr__(self, "_tree", _Reader(self.text, self.names).tree())
+        reader = _Reader(self.text, self.names)
+        object.__setattr__(self, "_tree", reader.tree())
+        object.__setattr__(self, "is_relation", reader.is_relation)
 
     def __call__(self, *positional, **values):
         values |= dict(zip(self.names, positional, strict=False))
@@ -211,6 +216,8 @@ class _Reader:
             raise self.error(f"{stray[0]!r}", stray.start(), HINTS.get(stray[0], ""))
         self.source = re.sub(r"\s", " ", self.text).lstrip()
         self.indent = len(self.text) - len(self.source)
+        if not self.source:
+            raise self.error("an empty formula", 0)
         try:
             with warnings.catch_warnings(action="error"):
                 body = ast.parse(self.source, mode="eval").body
@@ -218,7 +225,8 @@ class _Reader:
             raise self.error("the syntax", self.indent + max((error.offset or 1) - 1, 0)) from None
         except (RecursionError, MemoryError):
             raise ValueError(TOO_DEEP) from None
-        return self.read(body, _is_relation(body), 0)
+        self.is_relation = _is_relation(body)
+        return self.read(body, self.is_relation, 0)
 
     def read(self, node, relation, depth):
         """The tree of one node, which must be a relation or must be a number."""

@@ -61,7 +61,7 @@ def paper_of(theorem):
 def load(path_or_id):
     """The theorem with an id, or the one a Python file defines as THEOREM.
 
-    Raises ValueError for an unknown id (with the closest ones), a missing file, or a file without a THEOREM.
+    Raises ValueError for an unknown id (with the closest ones) and for a file that is missing, fails or has no THEOREM.
 
     >>> load("vl.noise-ball").id
     'vl.noise-ball'
@@ -95,8 +95,10 @@ def _from_file(path):
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except BaseException:
+        except BaseException as error:
             del sys.modules[name]
+            if isinstance(error, Exception):
+                raise ValueError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
             raise
     theorem = getattr(sys.modules[name], "THEOREM", None)
     if not isinstance(theorem, Theorem):

@@ -3,20 +3,23 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 
-from quadlab.simulate.chunks import root_seed
+from quadlab.simulate.chunks import seed_number
 from quadlab.verify import computed, proved, symbolic
 from quadlab.verify.certify import NotAlgebraic
+from quadlab.verify.limits import time_limit
 from quadlab.verify.statistics import MARGINS
 from quadlab.verify.verdict import ERROR, INCONCLUSIVE, REFUTED, SKIPPED, VERIFIED, Evidence, Verdict, combine
 
 __all__ = ["MutantResult", "Report", "judges", "verify"]
 
 EXACT_KINDS = ("symbolic", "certified", "enclosed")
+EXACT_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class MutantResult:
     def killed(self):
         """Refuted by every kind of evidence that applies to it, and by at least one."""
         applicable = [verdict.word for verdict in self.verdicts.values() if verdict.word != SKIPPED]
-        return bool(applicable) and set(applicable) == {REFUTED}
+        return set(applicable) == {REFUTED}
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
     Parameters
     ----------
     theorem : a Theorem (see `load` for those that come with quadlab).
-    rng : None for fresh entropy, or an int; the same int gives the same report.
+    rng : SPEC 7: None for fresh entropy, an int, a SeedSequence or a Generator. The report's `seed` is an int that
+        gives the same report.
     budget : "quick", "standard" or "deep": simulations decide within 2 %, 1 % or 0.5 %.
     problem : a quadratic (quadlab.problems) on which to check a theorem that can be; the diabetes data when None.
         Mutants are held against the diabetes data only: other data may not be able to tell them apart.
@@ -74,8 +78,8 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
     """
     if budget not in MARGINS:
         raise ValueError(f"budget must be one of {', '.join(MARGINS)}, got {budget!r}")
-    root = root_seed(rng)
-    seeds = np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, crc32(theorem.id.encode())))
+    seed = seed_number(rng)
+    seeds = np.random.SeedSequence(seed, spawn_key=(crc32(theorem.id.encode()),))
     started = time.perf_counter()
     evidence: list[Evidence] = []
     mutants: list[MutantResult] = []
@@ -85,7 +89,7 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
 
         problem = LeastSquares.from_dataset("diabetes")
     for claim, claim_seed in zip(theorem.claims, seeds.spawn(len(theorem.claims)), strict=True):
-        on_problem = theorem.on_problem(problem) if claim is theorem and theorem.on_problem else None
+        on_problem = partial(theorem.on_problem, problem) if claim is theorem and theorem.on_problem else None
         prepared = judges(claim, claim_seed, budget, executor, on_problem, getattr(problem, "name", ""))
         against: dict[str, dict[str, Verdict]] = {name: {} for name in claim.mutants}
         for label, prepare in prepared.items():
@@ -112,7 +116,7 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
         evidence=tuple(evidence),
         mutants=tuple(mutants),
         seconds=time.perf_counter() - started,
-        seed=int(root.entropy),
+        seed=seed,
         budget=budget,
         problem=getattr(problem, "name", "") if theorem.on_problem else "",
     )
@@ -134,7 +138,7 @@ def judges(claim, seed, budget, executor=None, on_problem=None, problem_name="")
     if claim.simulation:
         prepared["sampled"] = lambda: claim.simulation.prepare(claim.formula, rng=sampled_seed, **options)
     if on_problem:
-        prepared[f"sampled on {problem_name}"] = lambda: on_problem.prepare(
+        prepared[f"sampled on {problem_name}"] = lambda: on_problem().prepare(
             claim.formula, rng=problem_seed, **{**options, "claim": f"{claim.name} on {problem_name}"}
         )
     return prepared
@@ -142,7 +146,12 @@ def judges(claim, seed, budget, executor=None, on_problem=None, problem_name="")
 
 def _attempt(judge, formula, kind, claim, mutant=False):
     try:
-        return judge(formula)
+        if kind not in EXACT_KINDS:
+            return judge(formula)
+        with time_limit(EXACT_SECONDS):
+            return judge(formula)
+    except TimeoutError as error:
+        verdict = Verdict(INCONCLUSIVE, str(error))
     except NotAlgebraic as error:
         verdict = Verdict(SKIPPED, str(error))
     except (TypeError, AttributeError) as error:

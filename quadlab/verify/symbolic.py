@@ -40,14 +40,16 @@ def _decide(name, residual):
         return Verdict(REFUTED, f"{name} leaves {sympy.N(value, 6)}", {**point, "residual": str(sympy.N(value, 12))})
     if reduces_to_zero(residual):
         return Verdict(VERIFIED)
-    return Verdict(INCONCLUSIVE, f"{name} vanishes at test points but did not reduce to zero")
+    branches = " and has branches" if residual.has(sympy.Piecewise, sympy.Min, sympy.Max) else ""
+    return Verdict(INCONCLUSIVE, f"{name} vanishes at test points but did not reduce to zero{branches}")
 
 
 def _somewhere_nonzero(residual):
     """A rational point at which the residual is certainly not zero, and its value there; or (None, None)."""
     symbols = sorted(residual.free_symbols, key=lambda symbol: symbol.name)
-    for shift in range(3):
+    for shift, whole in enumerate((1, 2, 7, 100)):
         point = {s: sympy.Rational(3 + 2 * k + shift, 7 + 3 * k + 2 * shift) for k, s in enumerate(symbols)}
+        point |= {s: sympy.Integer(whole) for s in symbols if s.name == "samples"}
         value = residual.subs(point).evalf(40)
         if value.has(sympy.nan, sympy.zoo, sympy.oo):
             return {s.name: str(p) for s, p in point.items()}, value

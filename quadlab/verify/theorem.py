@@ -65,6 +65,7 @@ class Claim:
     """
 
     name: str = "main"
+    statement: str = ""
     kind: str
     domain: Domain
     formula: Callable
@@ -86,6 +87,8 @@ class Claim:
             raise ValueError(
                 f"window must be given for asymptotic and limit claims and only for them, kind is {self.kind}"
             )
+        if self.points < 1:
+            raise ValueError(f"points must be a whole number >= 1, got {self.points}")
         if not self.mutants:
             raise ValueError("mutants must name at least one wrong version of the formula, got none")
         names = tuple(self.domain)
@@ -107,7 +110,6 @@ class Theorem(Claim):
     id: str
     title: str
     source: str
-    statement: str
     caveats: tuple[str, ...] = ()
     corollaries: tuple[Claim, ...] = ()
     on_problem: Callable | None = None

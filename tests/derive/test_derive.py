@@ -19,7 +19,11 @@ def used(rule):
     return {s.name: VALUES[s.name] for s in rule.parameters if s.name != "curvature"}
 
 
-@pytest.mark.parametrize("rule", [dynamics.gradient_descent(), dynamics.heavy_ball(), dynamics.nesterov()])
+X, BEFORE = sympy.symbols("x before")
+DELAYED = UpdateRule("delayed", (X, BEFORE), (X - parameter("learning_rate") * parameter("curvature") * BEFORE, X))
+
+
+@pytest.mark.parametrize("rule", [dynamics.gradient_descent(), dynamics.heavy_ball(), dynamics.nesterov(), DELAYED])
 def test_sharpness_limit_is_where_the_spectral_radius_is_one(rule):
     matrix = derive.transition_matrix(rule)
 
@@ -120,3 +124,20 @@ def test_cubics_with_a_square_term_are_refused():
         derive.depressed_cubic(sympy.Poly(u**3 + u**2 + 1, u))
     with pytest.raises(ValueError, match="must be a cubic, got degree 2"):
         derive.depressed_cubic(sympy.Poly(u**2 + 1, u))
+
+
+def test_there_is_no_limit_where_no_root_is_positive():
+    u = sympy.Symbol("u", positive=True)
+    assert derive.smallest_positive_root(u * (u + parameter("a")), u) == sympy.oo
+
+
+def test_a_limit_needs_at_most_two_state_variables():
+    x, y, z = sympy.symbols("x y z")
+    with pytest.raises(ValueError, match="at most two state variables, mine has 3"):
+        derive.sharpness_limit(UpdateRule("mine", (x, y, z), (y, z, -parameter("curvature") * x)))
+
+
+def test_without_noise_the_descent_polynomial_changes_sign_at_two_over_the_learning_rate():
+    polynomial = derive.descent_polynomial(dynamics.variational_gradient_descent()).as_expr()
+    silent = sympy.Poly(polynomial.subs(parameter("noise_variance"), 0), parameter("curvature"))
+    assert set(sympy.roots(silent)) == {2 / parameter("learning_rate")}

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import sympy
 
-from quadlab import dynamics, simulate
+from quadlab import derive, dynamics, simulate
 from quadlab.dynamics import Noise, UpdateRule, parameter
+from quadlab.dynamics.deterministic import POSITION
+from quadlab.dynamics.rule import PARAMETERS
 from quadlab.moments import CoupledMoments
 from quadlab.problems import Quadratic
+from quadlab.theory.intervals import Interval
 
 X, Y, XI = sympy.symbols("x y xi")
 CURVATURES = np.array([0.3, 0.9, 1.7])
@@ -132,6 +135,7 @@ def test_student_t_weights_have_the_stated_variance():
         (((X, X), (X, X)), "must be distinct"),
         (((X,), (X * sympy.Symbol("lambda"),)), "Python name"),
         (((X,), (X * sympy.Symbol("_hidden"),)), "Python name"),
+        (((X,), (X * sympy.Symbol("steps"),)), "must not be one of .*, got 'steps'"),
         (((X,), (X * sympy.Symbol("a", positive=True) + sympy.Symbol("a"),)), "distinct names"),
     ],
 )
@@ -165,9 +169,85 @@ def test_variational_rule_refuses_bad_options():
 
 def test_a_user_states_a_rule_in_a_few_lines():
     """Gradient descent with weight decay and noise: everything else follows from the statement."""
-    from quadlab import derive
-
     decay = parameter("decay")
     rate, curvature = parameter("learning_rate"), parameter("curvature")
     rule = UpdateRule("decayed", (X,), (X - rate * ((curvature + decay) * X + XI),), (Noise(XI),))
     assert sympy.simplify(derive.sharpness_limit(rule) - (2 / rate - decay)) == 0
+
+
+NOISE, RATE, CURVATURE = parameter("noise_variance"), parameter("learning_rate"), parameter("curvature")
+
+
+@pytest.mark.parametrize(
+    ("rule", "variance"),
+    [
+        (dynamics.sgd_additive_noise(), NOISE),
+        (dynamics.sgd_multiplicative_noise(), parameter("relative_variance") * (CURVATURE * POSITION) ** 2),
+        (dynamics.heavy_ball_multiplicative_noise(), parameter("relative_variance") * (CURVATURE * POSITION) ** 2),
+        (dynamics.variational_gradient_descent(), CURVATURE**2 * NOISE / parameter("samples")),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_sampled_gradient_has_the_stated_variance(rule, variance):
+    gradient = -rule.update[0] / RATE
+    second, mean = (derive.expectation(power, rule.noises) for power in (gradient**2, gradient))
+    assert sympy.expand(second - mean**2 - variance) == 0
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_progressive_sharpening_descends_its_loss_averaged_over_weights(samples):
+    """Differentiate (S_0 + sqrt(b) y) x^2 / 2 - a y / sqrt(b) at the displaced weights; S_0 + sqrt(b) y is S."""
+    rule = dynamics.progressive_sharpening(samples)
+    x, y, start = sympy.symbols("x y S_0")
+    rise, slope = parameter("sharpening"), sympy.sqrt(parameter("sharpness_gradient_squared"))
+    loss = (start + slope * y) * x**2 / 2 - rise * y / slope
+    scale, (position, sharpness) = sympy.sqrt(NOISE), rule.state
+    height = (sharpness - start) / slope
+    shifts = [
+        {x: position + scale * rule.symbol(f"epsilon_{k}"), y: height + scale * rule.symbol(f"eta_{k}")}
+        for k in range(1, samples + 1)
+    ]
+    down, across = (sum(loss.diff(v).subs(shift, simultaneous=True) for shift in shifts) / samples for v in (x, y))
+    assert sympy.expand(rule.update[0] - (position - RATE * down)) == 0
+    assert sympy.expand(rule.update[1] - (start + slope * (height - RATE * across))) == 0
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_symbol_is_positive_unless_zero_is_admitted(name):
+    try:
+        PARAMETERS[name].check(name, 0.0)
+    except ValueError:
+        assert parameter(name).is_positive
+    else:
+        assert parameter(name).is_positive or parameter(name).is_nonnegative
+        assert (parameter(name).is_positive is True) == (name == "curvature")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("noise_variance", -0.1, "non-negative"),
+        ("sharpening", 0.0, "positive"),
+        ("sharpness_gradient_squared", 0.0, "positive"),
+        ("degrees_of_freedom", 2.0, "above 2"),
+    ],
+)
+def test_rules_know_the_range_of_their_parameters(name, value, accepted):
+    rule = dynamics.progressive_sharpening(1, law="student_t")
+    good = {symbol.name: 3.0 for symbol in rule.parameters}
+    assert rule.check_parameters(good) == good
+    with pytest.raises(ValueError, match=f"{name} must be {accepted}"):
+        rule.check_parameters({**good, name: value})
+
+
+def test_a_rule_may_narrow_a_parameter_and_takes_others_as_their_symbols_say():
+    decay, free = parameter("decay"), sympy.Symbol("free", real=True)
+    rule = UpdateRule("mine", (X,), ((1 - decay) * X + free,), domain={"decay": Interval(0, 1)})
+    assert rule.check_parameters({"decay": 0.5, "free": -2.0}) == {"decay": 0.5, "free": -2.0}
+    with pytest.raises(ValueError, match=r"decay must be in \(0, 1\), got 1.5"):
+        rule.check_parameters({"decay": 1.5, "free": 0.0})
+    averaged = dynamics.with_running_average(rule, X)
+    with pytest.raises(ValueError, match="memory must be positive and finite, got -2"):
+        averaged.check_parameters({"decay": 0.5, "free": 0.0, "memory": -2.0})
+    with pytest.raises(ValueError, match="domain must name parameters of the rule, got deacy"):
+        UpdateRule("mine", (X,), ((1 - decay) * X,), domain={"deacy": Interval(0, 1)})

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import sympy
 
 from quadlab import dynamics, moments
+from quadlab.dynamics import parameter
 from quadlab.problems import Quadratic
 
 WEIGHT_NOISE = dynamics.variational_gradient_descent()
@@ -198,3 +200,120 @@ def test_bad_input_is_named():
         )  # fmt: skip
     with pytest.raises(ValueError, match="positive semidefinite"):
         moments.finite_law([[1.0, 0.0], [0.0, -1.0]])
+
+
+@pytest.mark.parametrize("order", [2, 4])
+@pytest.mark.parametrize(
+    ("rule", "more"),
+    [(dynamics.heavy_ball(), {}), (SHARED, {"relative_variance": 0.5})],
+    ids=["complex pairs", "shared noise"],
+)
+def test_the_radius_is_the_same_with_and_without_a_matrix(rule, more, order, monkeypatch):
+    """Without noise all eigenvalues of the heavy ball have modulus momentum^(order / 2), most of them complex."""
+    arguments = {"learning_rate": 0.3, "momentum": 0.9, **more}
+    modes = moments.fourth_moment_operator if order == 4 else moments.second_moment_operator
+    known = modes(rule, eigenvalues=[0.5, 2.0], **arguments).radius
+    if not more:
+        assert known == pytest.approx(0.9 ** (order / 2), rel=1e-6)
+    for dense in (10**6, 0):
+        monkeypatch.setattr("quadlab.moments.coupled.DENSE", dense)
+        coupled = modes(rule, hessian=np.diag([0.5, 2.0]), **arguments)
+        assert coupled.shape == (4**order,) * 2
+        assert coupled.radius == pytest.approx(known, rel=1e-6)
+
+
+def test_a_step_onto_the_minimiser_has_radius_zero():
+    rule = dynamics.gradient_descent()
+    assert moments.second_moment_operator(rule, hessian=2 * np.eye(20), learning_rate=0.5).radius == 0
+
+
+def test_second_moments_on_the_edge_have_no_stationary_state():
+    for curvature in (0.0, 2.0):
+        with pytest.raises(ValueError, match="do not converge: spectral radius 1"):
+            moments.stationary_second_moment(dynamics.gradient_descent(), eigenvalues=[curvature], learning_rate=1.0)
+
+
+def test_powers_of_a_noise_are_refused_where_its_stand_in_is_not_exact():
+    x, xi = sympy.symbols("x xi")
+    rule = dynamics.UpdateRule("squared", (x,), (x * xi**2 * parameter("curvature"),), (dynamics.Noise(xi),))
+    assert moments.second_moment_operator(rule, eigenvalues=[1.0]).radius == pytest.approx(3)
+    for where in ({"eigenvalues": [1.0]}, {"hessian": [[1.0]]}):
+        with pytest.raises(ValueError, match="order 4 of squared need noise moments above order 5"):
+            moments.fourth_moment_operator(rule, **where)
+
+
+def test_without_noise_a_loss_does_not_deviate():
+    found = moments.loss_deviation(
+        dynamics.gradient_descent(), eigenvalues=[0.3, 0.7], steps=3, initial=[1.1, 0.37], learning_rate=0.7
+    )
+    assert found == pytest.approx(0, abs=1e-8)
+
+
+def test_losses_of_modes_that_share_their_noise_are_refused():
+    x, xi = sympy.symbols("x xi")
+    rule = dynamics.UpdateRule(
+        "kicked", (x,), (x * (1 - parameter("curvature")) + xi,), (dynamics.Noise(xi, shared=True),)
+    )
+    with pytest.raises(ValueError, match="modes of kicked must have independent noise"):
+        moments.loss_deviation(rule, eigenvalues=[0.3, 0.7], steps=1, initial=0.0)
+
+
+U, XI = sympy.symbols("u xi")
+TWICE = dynamics.UpdateRule("twice", (U,), (U * (1 + XI) + parameter("curvature") * XI,), (dynamics.Noise(XI),))
+DRIFT = dynamics.UpdateRule("drift", (U,), (U * parameter("curvature") + 1 + XI,), (dynamics.Noise(XI),))
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments", "message"),
+    [
+        (WEIGHT_NOISE, {"hessian": [[np.nan]]}, "hessian must be finite, got nan"),
+        (WEIGHT_NOISE, {"hessian": np.zeros((0, 0))}, "hessian must be a symmetric matrix"),
+        (WEIGHT_NOISE, {"noise_covariance": np.eye(3)}, r"must have the shape \(2, 2\) of hessian, got \(3, 3\)"),
+        (WEIGHT_NOISE, {"noise_covariance": [[1.0, 1.0], [0.0, 1.0]]}, "noise_covariance must be a symmetric matrix"),
+        (WEIGHT_NOISE, {"noise_covariance": -np.eye(2)}, "noise_covariance must be positive semidefinite"),
+        (WEIGHT_NOISE, {"noise_covariance": [[np.nan]]}, "noise_covariance must be finite, got nan"),
+        (WEIGHT_NOISE, {"noise_variance": 2.0}, "noise_variance is given by noise_covariance"),
+        (WEIGHT_NOISE, {"curvature": 2.0}, "curvature is given by hessian"),
+        (WEIGHT_NOISE, {"learning_rate": [0.1, 0.2]}, "learning_rate must be one number for all directions"),
+        (dynamics.gradient_descent(), {}, "gradient descent has no parameter noise_variance, so"),
+        (TWICE, {"noise_covariance": None}, "must either multiply the state or be added to it"),
+        (DRIFT, {"noise_covariance": None}, "what drift adds to the state must be linear in the noise"),
+        (WEIGHT_NOISE, {"hessian": None}, "noise_covariance goes with hessian"),
+    ],
+)
+def test_bad_coupled_input_is_named(rule, arguments, message):
+    values = {symbol.name: 1.0 for symbol in rule.parameters if symbol.name not in ("curvature", "noise_variance")}
+    options = {"hessian": np.eye(2), "noise_covariance": np.eye(2), **values, **arguments}
+    with pytest.raises(ValueError, match=message):
+        moments.second_moment_operator(rule, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": -1}, "steps must be a whole number >= 0, got -1"),
+        ({"steps": 2.5}, "steps must be a whole number >= 0, got 2.5"),
+        ({"initial": np.nan}, "initial must be finite, got nan"),
+        ({"initial": [1.0, 2.0, 3.0]}, r"initial must be a number or have shape \(2,\)"),
+        ({"eigenvalues": [[1.0, 2.0]]}, r"eigenvalues must be a non-empty vector, got shape \(1, 2\)"),
+        ({"eigenvalues": []}, "eigenvalues must be a non-empty vector"),
+        ({"learning_rate": [0.1, 0.2, 0.3]}, r"learning_rate must be a number or have shape \(2,\), got shape \(3,\)"),
+    ],
+)
+def test_bad_input_to_propagate_is_named(arguments, message):
+    options = {"eigenvalues": [1.0, 2.0], "steps": 1, "initial": 1.0, "learning_rate": 0.5, "noise_variance": 1.0}
+    with pytest.raises(ValueError, match=message):
+        moments.propagate(WEIGHT_NOISE, **{**options, "samples": 1, **arguments})
+
+
+@pytest.mark.parametrize("covariance", [[[1.0, 0.5], [0.0, 1.0]], [[1.0, 0.0]], [[np.nan]]])
+def test_a_covariance_is_a_finite_symmetric_matrix(covariance):
+    with pytest.raises(ValueError, match="covariance must be"):
+        moments.finite_law(covariance)
+    with pytest.raises(ValueError, match="covariance must be"):
+        moments.gaussian_quadratic_deviation(np.zeros(len(covariance)), np.eye(len(covariance)), covariance)
+
+
+def test_a_mean_needs_a_sample():
+    with pytest.raises(ValueError, match="samples must be a whole number >= 1, got 0"):
+        moments.enumerate_samples(np.eye(2), 0)

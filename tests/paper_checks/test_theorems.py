@@ -7,6 +7,7 @@ import pytest
 
 from quadlab import verify as v
 from quadlab.report.figures import read_rows
+from quadlab.verify.runner import EXACT_KINDS, judges
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
 README = FIGURES.parent / "README.md"
@@ -27,6 +28,19 @@ def test_verified_with_every_mutant_refuted(theorem, reports):
     assert kinds - {"sampled"}
     assert report.mutants
     assert not report.survivors
+
+
+@pytest.mark.parametrize("theorem", THEOREMS, ids=lambda theorem: theorem.id)
+def test_exact_evidence_binds_arguments_in_the_order_of_the_domain(theorem):
+    """A challenger's formula has the domain's order; evidence that assumed another would refute a right one."""
+    for claim in theorem.claims:
+
+        def ordered(*positional, claim=claim, **named):
+            return claim.formula(**dict(zip(claim.domain, positional, strict=False)), **named)
+
+        for kind, prepare in judges(claim, np.random.SeedSequence(0), "quick").items():
+            if kind in EXACT_KINDS:
+                assert prepare()(ordered).verdict.word == v.VERIFIED, (claim.name, kind)
 
 
 def test_the_paper_is_covered_as_promised(reports):

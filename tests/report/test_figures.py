@@ -1,5 +1,7 @@
 """Figures: data first, then a picture that depends on the data alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,8 @@ def test_an_unwritable_folder_is_named(tmp_path):
         (["VERIFIED", "REFUTED", "INCONCLUSIVE"], 1),
         (["VERIFIED", "INCONCLUSIVE"], 2),
         (["REFUTED", "ERROR"], 3),
+        (["VERIFIED", "SKIPPED"], 2),
+        ([], 0),
     ],
 )
 def test_exit_codes(words, code):
@@ -84,4 +88,42 @@ def test_figures_go_beside_paper_checks_in_a_checkout(tmp_path):
     (tmp_path / "pyproject.toml").write_text("")
     file = tmp_path / "paper_checks" / "paper" / "theorem.py"
     assert figure_stem(file) == tmp_path / "figures" / "paper" / "theorem"
+    (tmp_path / "pyproject.toml").unlink()
+    assert figure_stem(file) == Path("figures") / "paper" / "theorem"
     assert figure_stem(file, "elsewhere").parts[-3:] == ("elsewhere", "paper", "theorem")
+
+
+@pytest.mark.parametrize("line", ["left,line,theory,1.0,2.0", "left,line,theory,1.0,2.0,much", "left"])
+def test_a_row_that_is_none_is_named(tmp_path, line):
+    (tmp_path / "figure.csv").write_text(f"panel,series,role,x,y,error\n{line}\n")
+    with pytest.raises(ValueError, match="figure.csv must hold three texts and three numbers in each row"):
+        read_rows(tmp_path / "figure.csv")
+
+
+def test_numbers_are_written_with_ten_digits(tmp_path):
+    write_rows(tmp_path / "rows.csv", [Row("a", "b", "theory", 1 / 3, -2e10 / 3)])
+    (row,) = read_rows(tmp_path / "rows.csv")
+    assert (row.x, row.y) == pytest.approx((1 / 3, -2e10 / 3), rel=2e-10, abs=0)
+
+
+def test_a_dot_in_the_name_is_part_of_the_name(tmp_path):
+    paths = regenerate(FIGURE, tmp_path / "version.2")
+    assert [path.name for path in paths] == ["version.2.csv", "version.2.svg"]
+
+
+def test_the_picture_holds_no_date_and_no_random_names(tmp_path):
+    one, two = (regenerate(FIGURE, tmp_path / name)[1].read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert b"date" not in one
+
+
+def test_a_panel_is_drawn_as_it_says():
+    """Logarithmic y, decorated with its own rows, without legend; a series has one entry, whatever its roles."""
+    seen = []
+    panel = Panel("left", "x", "y", y_scale="log", decorate=lambda axes, rows: seen.extend(rows), legend=False)
+    (bare,) = draw(Figure(data, (panel,)), data(0)).axes
+    assert (bare.get_xscale(), bare.get_yscale(), bare.get_legend()) == ("linear", "log", None)
+    assert {row.panel for row in seen} == {"left"}
+    left, right = draw(FIGURE, data(0)).axes
+    assert left.get_legend_handles_labels()[1] == ["line"]
+    assert right.get_legend().get_title().get_text() in ("", "None")

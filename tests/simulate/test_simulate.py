@@ -1,5 +1,6 @@
 """The compiled simulator: exact moments, reproducibility, observables, divergence, bad input."""
 
+import pickle
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -9,8 +10,9 @@ import sympy
 from quadlab import dynamics, moments
 from quadlab.dynamics import Noise, UpdateRule, parameter
 from quadlab.simulate import DivergenceError, simulate
+from quadlab.simulate.chunks import chunk_sizes
 from quadlab.simulate.compiled import kernel, kernel_source
-from quadlab.simulate.ensemble import Moments
+from quadlab.simulate.ensemble import Ensemble, Moments
 
 RULE = dynamics.variational_gradient_descent()
 ARGUMENTS = {"eigenvalues": [0.5, 1.5], "learning_rate": 0.8, "noise_variance": [1.0, 0.3], "samples": 2}
@@ -270,17 +272,121 @@ def test_kernel_source_names_every_parameter():
         ({"steps": 0}, "steps must be a whole number >= 1, got 0"),
         ({"replicas": -5}, "replicas must be a whole number >= 1, got -5"),
         ({"record": [3, 2]}, "record must be increasing whole numbers from 0 to steps = 6"),
+        ({"record": [2, 2]}, "record must be increasing whole numbers from 0 to steps = 6"),
+        ({"record": [-1]}, "record must be increasing whole numbers from 0 to steps = 6"),
         ({"record": [7]}, "record must be increasing whole numbers from 0 to steps = 6"),
         ({"observables": ["energy"]}, "observables must be among position, .* got 'energy'"),
         ({"observables": []}, "observables must name at least one"),
+        ({"observables": {}}, "observables must name at least one"),
+        ({"eigenvalues": []}, "eigenvalues must be a non-empty vector"),
+        ({"eigenvalues": [[0.5, 1.5]]}, r"eigenvalues must be a non-empty vector, got shape \(1, 2\)"),
+        ({"initial": [1.0, 2.0, 3.0]}, r"initial must be a number or have shape \(2,\), got shape \(3,\)"),
+        ({"initial": "start"}, "initial must be finite, got 'start'"),
+        ({"initial": {"position": 1.0, "speed": 1.0}}, "initial must give position and may give nothing else"),
         ({"initial": float("inf")}, "initial must be finite"),
         ({"initial": {"speed": 1.0}}, "initial must give position"),
         ({"momentum": 0.9}, "has no parameter momentum"),
         ({"curvature": 0.9}, "curvature is given by eigenvalues"),
         ({"rng": -1}, "rng must be None, a non-negative int"),
+        ({"rng": True}, "rng must be None, a non-negative int"),
         ({"rng": "seed"}, "rng must be None, a non-negative int"),
     ],
 )
 def test_bad_input_is_named(changes, message):
     with pytest.raises(ValueError, match=message):
         run(**changes)
+
+
+def test_chunks_draw_numbers_of_their_own():
+    jobs = []
+
+    class Recording(ThreadPoolExecutor):
+        def submit(self, *arguments):
+            jobs.append(super().submit(*arguments))
+            return jobs[-1]
+
+    with Recording(1) as executor:
+        run(executor=executor)
+    means = [job.result()["position"].mean[0, 0] for job in jobs]
+    assert len(set(means)) == len(means) == 3
+
+
+def test_children_of_a_seed_sequence_give_different_results():
+    one, two = (run(rng=child).mean["position"] for child in np.random.SeedSequence(3).spawn(2))
+    assert not np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("replicas", [1, 32768, 32769, 100_000])
+def test_chunks_divide_the_replicas(replicas):
+    sizes = chunk_sizes(replicas, 2)
+    assert sum(sizes) == replicas
+    assert min(sizes) > 0
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_every_replica_has_its_own_noise(shared):
+    """More replicas than a kernel takes at a time."""
+    x, xi = sympy.symbols("x xi")
+    rule = UpdateRule("noise", (x,), (xi,), (Noise(xi, shared=shared),))
+    count = {"distinct": lambda now: np.full(5000, len(np.unique(now.state["x"])))}
+    assert simulate(rule, steps=1, replicas=5000, observables=count, rng=0).mean["distinct"][0] == 5000
+
+
+def test_decreases_looks_at_the_last_step_when_only_the_last_is_recorded():
+    options = {"eigenvalues": [1.0], "learning_rate": 0.1, "momentum": 0.9, "initial": 1.0, "replicas": 1}
+    for steps in range(1, 40, 3):
+        loss, decreases = (
+            simulate(dynamics.heavy_ball(), steps=steps, record=record, observables=name, **options).mean[name]
+            for name, record in (("loss", [steps - 1, steps]), ("decreases", None))
+        )
+        assert decreases[0] == (loss[1] < loss[0])
+
+
+@pytest.mark.parametrize("initial", [-1.0, 1.0])
+def test_divergence_is_seen_on_either_side_and_when_the_state_is_not_a_number(initial):
+    with pytest.raises(DivergenceError):
+        simulate(
+            dynamics.gradient_descent(), eigenvalues=[3.0], learning_rate=1.0, initial=initial, steps=1000, replicas=1
+        )
+    x = sympy.Symbol("x")
+    with pytest.raises(DivergenceError):
+        simulate(UpdateRule("cubic", (x,), (x**3 - x**2,)), initial=10 * initial, steps=12, replicas=1)
+
+
+def test_a_divergence_comes_back_from_another_process():
+    error = DivergenceError(3, 40, 1000)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.diverged, copy.replicas, copy.step) == (str(error), 3, 40, 1000)
+
+
+def test_the_variance_is_the_unbiased_one():
+    values = np.array([1.0, 2.0, 4.0])
+    ensemble = Ensemble.from_moments([0], {"x": Moments.of(values)})
+    assert ensemble.variance["x"] == pytest.approx(values.var(ddof=1))
+    assert ensemble.standard_error["x"] == pytest.approx(values.std(ddof=1) / np.sqrt(3))
+
+
+def test_each_chunk_draws_its_own_initial_state():
+    """One draw for all replicas of a chunk: what varies, varies between chunks."""
+
+    def one_draw(generator, shape):
+        return generator.standard_normal((shape[0], 1)) * np.ones(shape)
+
+    assert run(initial=one_draw, record=[0], observables="position").variance["position"].min() > 0.01
+
+
+def test_state_variables_can_be_observed():
+    found = simulate(
+        dynamics.heavy_ball(), eigenvalues=[1.0], learning_rate=0.1, momentum=0.5, initial=2.0, steps=5, replicas=1,
+        record=range(6), observables=("position", "previous_position"),
+    ).mean  # fmt: skip
+    np.testing.assert_array_equal(found["previous_position"][1:], found["position"][:-1])
+
+
+def test_a_rule_without_curvature_has_no_eigenvalues_and_no_loss():
+    x = sympy.Symbol("x")
+    rule = UpdateRule("shrink", (x,), (x / 2,))
+    with pytest.raises(ValueError, match="has no curvature, so eigenvalues must be None"):
+        simulate(rule, eigenvalues=[1.0], steps=1, replicas=1)
+    with pytest.raises(ValueError, match="the observable needs eigenvalues"):
+        simulate(rule, steps=1, replicas=1, observables="loss")

@@ -79,6 +79,21 @@ def test_divergence_stops_at_once():
         (lambda: simulate.HeavyBall(0.1, 1.0), r"momentum must be in \[0, 1\), got 1"),
         (lambda: simulate.Nesterov(0.1, -0.1), r"momentum must be in \[0, 1\), got -0.1"),
         (lambda: simulate.VariationalGradientDescent(0.1, 0, 1.0), "samples must be a whole number >= 1, got 0"),
+        (lambda: simulate.VariationalGradientDescent(0.1, 1, -1.0), "noise_covariance must be non-negative"),
+        (lambda: simulate.VariationalGradientDescent(0.1, 1, np.nan), "noise_covariance must be finite, got nan"),
+        (lambda: simulate.VariationalGradientDescent(0.1, 1, [[1, 1], [0, 1]]), "a number or a symmetric matrix"),
+        (lambda: simulate.VariationalGradientDescent(0.1, 1, np.diag([1, 0])), "noise_covariance must be positive def"),
+        (
+            lambda: simulate.VariationalGradientDescent(0.1, 1, 1.0, degrees_of_freedom=0),
+            "degrees_of_freedom must be positive and finite, got 0",
+        ),
+        (
+            lambda: simulate.VariationalGradientDescent(0.1, 1, 1.0, preconditioner=np.zeros((2, 2))),
+            "preconditioner must be positive definite",
+        ),
+        (lambda: simulate.VariationalGradientDescent(0.1, 1, 1.0, preconditioner=0.0), "preconditioner must be posi"),
+        (lambda: simulate.StochasticGradientDescent(0.1, -np.eye(2)), "noise_covariance must be positive definite"),
+        (lambda: simulate.StochasticGradientDescent(0.1, relative_variance=-1.0), "relative_variance must be non-neg"),
         (lambda: simulate.StochasticGradientDescent(-1.0), "learning_rate must be positive and finite, got -1"),
     ],
 )
@@ -92,6 +107,8 @@ def test_bad_optimisers_are_named(build, message):
     [
         ({"initial": [1.0]}, r"initial must be finite with shape \(3,\), got shape \(1,\)"),
         ({"observables": ["energy"]}, "observables must be among excess_loss, .* got 'energy'"),
+        ({"initial": [np.nan, 0.0, 0.0]}, "initial must be finite"),
+        ({"observables": []}, "observables must name at least one"),
         ({"steps": 0}, "steps must be a whole number"),
     ],
 )
@@ -104,3 +121,33 @@ def test_a_covariance_of_the_wrong_shape_is_named():
     optimiser = simulate.VariationalGradientDescent(0.1, 1, np.eye(2))
     with pytest.raises(ValueError, match=r"noise_covariance must have shape \(3, 3\), got \(2, 2\)"):
         simulate_weights(PROBLEM, optimiser, steps=1, replicas=1)
+
+
+def test_a_number_preconditions_like_a_multiple_of_the_identity():
+    one, two = (
+        simulate_weights(
+            PROBLEM, simulate.VariationalGradientDescent(0.3, 1, 1.0, preconditioner=form), steps=3, replicas=5, rng=0
+        ).mean["excess_loss"]
+        for form in (2.0, 2 * np.eye(3))
+    )
+    np.testing.assert_allclose(one, two, rtol=1e-13)
+
+
+@pytest.mark.parametrize(("rate", "descends"), [(0.1, 1.0), (3.0, 0.0)])
+def test_descending_means_a_lower_loss_than_at_the_start(rate, descends):
+    found = simulate_weights(
+        PROBLEM, simulate.GradientDescent(rate), steps=1, replicas=2, initial=np.zeros(3),
+        observables=("descends", "loss_change"),
+    ).mean  # fmt: skip
+    assert found["descends"][0] == descends == float(found["loss_change"][0] < 0)
+
+
+def test_divergence_is_seen_on_either_side():
+    steps = set()
+    for start in (1.0, -1.0):
+        with pytest.raises(DivergenceError) as caught:
+            simulate_weights(
+                Quadratic.diagonal([3.0]), simulate.GradientDescent(1.0), steps=1000, replicas=1, initial=[start]
+            )
+        steps.add(caught.value.step)
+    assert len(steps) == 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quadlab.theory.intervals import momentum_range, positive, whole_positive
-from quadlab.verify import Directions, Domain
+from quadlab.verify import Directions, Domain, SymmetricMatrix
 
 STABLE = Domain("learning_rate * eigenvalue < 2", learning_rate=positive, eigenvalue=positive, samples=whole_positive)
 
@@ -61,3 +61,32 @@ def test_it_prints_intervals_and_relations():
         "learning_rate in (0, inf); eigenvalue in (0, inf); samples in whole numbers in [1, inf);"
         " learning_rate * eigenvalue < 2"
     )
+
+
+def test_directions_that_differ_in_length_are_refused():
+    domain = Domain(eigenvalues=Directions(positive), gradient=Directions(positive), learning_rate=positive)
+    assert domain.contains({"eigenvalues": [1.0, 2.0], "gradient": 3.0, "learning_rate": 0.1})
+    for gradient in ([1.0, 2.0, 3.0], [[1.0, 2.0]]):
+        with pytest.raises(ValueError, match="numbers or vectors of one length"):
+            domain.check({"eigenvalues": [1.0, 2.0], "gradient": gradient, "learning_rate": 0.1})
+
+
+def test_matrices_are_drawn_symmetric_with_eigenvalues_in_the_interval():
+    matrices = SymmetricMatrix(positive.between(1, 2), 3)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        matrix = matrices.draw(rng)
+        values = np.linalg.eigvalsh(matrices.check("hessian", matrix))
+        assert values.min() >= 1 - 1e-12
+        assert values.max() <= 2 + 1e-12
+
+
+@pytest.mark.parametrize("value", [[[1.0, 0.5], [0.0, 1.0]], np.eye(3), 1.0])
+def test_what_is_no_symmetric_matrix_of_the_size_is_refused(value):
+    with pytest.raises(ValueError, match="hessian must be a symmetric 2 x 2 matrix"):
+        SymmetricMatrix(positive, 2).check("hessian", value)
+
+
+def test_text_is_no_matrix():
+    with pytest.raises(ValueError, match="hessian must be finite, got 'eye'"):
+        SymmetricMatrix(positive, 2).check("hessian", "eye")

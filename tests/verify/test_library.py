@@ -55,7 +55,7 @@ def test_a_file_without_a_theorem_is_refused(tmp_path):
 def test_a_file_that_fails_leaves_nothing_behind(tmp_path):
     file = tmp_path / "later.py"
     file.write_text("raise RuntimeError('not yet')\n")
-    with pytest.raises(RuntimeError, match="not yet"):
+    with pytest.raises(ValueError, match="later.py cannot be loaded: RuntimeError: not yet"):
         v.load(file)
     file.write_text(SOURCE)
     assert v.load(file).id == "mine.square"

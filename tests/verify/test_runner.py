@@ -168,7 +168,7 @@ def test_asymptotic_claims_fit_a_slope():
         rng=0,
     )  # fmt: skip
     assert report.verdict.word == v.VERIFIED
-    assert report.evidence[0].figures["largest_slope_error"] < 1e-3
+    assert report.evidence[0].figures["largest_shortfall_of_the_slope"] < 1e-3
 
 
 def test_the_same_seed_gives_the_same_report_and_other_theorems_do_not_matter():
@@ -238,6 +238,8 @@ def test_challenges(formula, word):
     [
         ("a * c", {}, "the name 'c'"),
         ("__import__('os')", {}, "not understood"),
+        ("  ", {}, "an empty formula"),
+        ("a < b", {}, "formula must be a number, not a comparison, got 'a < b'"),
         (3, {}, "formula must be a text or a function, got int"),
         ("a", {"claim": "side"}, "claim must be one of main, got 'side'"),
         ("a", {"budget": "huge"}, "budget must be one of"),
@@ -278,3 +280,64 @@ def test_mutants_are_not_held_against_data_that_cannot_tell_them_apart():
     shipped = v.verify(theorem(simulation=None, **blind_to), rng=0)
     assert shipped.problem == "diabetes"
     assert shipped.verdict.word == v.INCONCLUSIVE
+
+
+def test_cancellation_in_the_form_of_a_right_formula_is_not_held_against_it():
+    assert (
+        theorem(simulation=None, enclosure=None).challenge("(a * b + 10**14) - 10**14", rng=0).verdict.word
+        == v.VERIFIED
+    )
+    assert (
+        theorem(simulation=None, enclosure=None).challenge("(a * b + 10**14) - 10**14 + a / 10**9", rng=0).verdict.word
+        == v.REFUTED
+    )
+
+
+def test_a_formula_that_nothing_can_read_is_inconclusive():
+    only = {"derivation": None, "oracle": None, "simulation": None, "enclosure": None}
+    result = theorem(**only).challenge("a * exp(b)", rng=0)
+    assert result.verdict.word == v.INCONCLUSIVE
+    assert result.verdict.reason == "none of the evidence can read this formula"
+
+
+def test_branches_that_were_not_visited_leave_a_challenge_open():
+    """Equal to the formula wherever the oracle looks and at the symbolic test points, wrong beyond."""
+    result = theorem(simulation=None, enclosure=None, certificate=None).challenge("a * b + where(a > 50, 1, 0)", rng=0)
+    assert result.verdict.word == v.INCONCLUSIVE
+    assert "has branches" in result.evidence[0].verdict.reason
+
+
+def test_a_slow_derivation_is_stopped(monkeypatch):
+    def endless(formula):
+        while True:
+            pass
+
+    monkeypatch.setattr("quadlab.verify.runner.EXACT_SECONDS", 0.05)
+    report = v.verify(theorem(derivation=endless), rng=0)
+    assert report.evidence[0].verdict.word == v.INCONCLUSIVE
+    assert report.evidence[0].verdict.reason == "stopped after 0.05 s"
+
+
+@pytest.mark.parametrize("formula", ["a * (1 + b**4)", "a"])
+def test_a_better_approximation_satisfies_an_asymptotic_claim(formula):
+    only = {"derivation": None, "certificate": None, "enclosure": None, "simulation": None}
+    claim = theorem(
+        kind=v.ASYMPTOTIC, formula=lambda a, b: a * (1 + b**2), oracle=lambda a, b: a,
+        window=Window("b", 1e-3, 1e-1, 2), mutants={"first order": "a * (1 + b)"}, **only,
+    )  # fmt: skip
+    assert claim.challenge(formula, rng=0).verdict.word == v.VERIFIED
+    assert claim.challenge("a * (1 + b)", rng=0).verdict.word == v.REFUTED
+
+
+def test_an_oracle_that_fails_at_a_point_is_an_error():
+    def broken(a, b):
+        raise ZeroDivisionError("no")
+
+    assert theorem(oracle=broken).at(a=1.0, b=1.0).verdict.word == v.ERROR
+
+
+def test_evidence_says_where_its_points_came_from():
+    report = v.verify(theorem(), rng=0)
+    low, high = report.evidence[1].figures["drawn_from"]["a"]
+    assert 0.1 <= low < 0.2
+    assert 5 < high <= 10

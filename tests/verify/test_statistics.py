@@ -90,9 +90,25 @@ def test_a_verdict_is_one_of_six_words():
         (["VERIFIED", "INCONCLUSIVE"], "INCONCLUSIVE"),
         (["ERROR", "INCONCLUSIVE", "VERIFIED"], "ERROR"),
         (["REFUTED", "ERROR"], "REFUTED"),
+        (["VERIFIED", "OUT_OF_DOMAIN"], "OUT_OF_DOMAIN"),
         (["SKIPPED"], "SKIPPED"),
         ([], "SKIPPED"),
     ],
 )
 def test_the_worst_verdict_decides(words, overall):
     assert combine(map(Verdict, words)).word == overall
+
+
+def test_a_standard_error_needs_two_replicas():
+    assert sample_size(0.0, MARGIN) == 2
+
+
+def test_the_needed_sample_resolves_the_sign():
+    verdict = decide_sign(-1.0, 1.0, -1)
+    assert verdict.word == INCONCLUSIVE
+    assert decide_sign(-1.0, 1 / np.sqrt(verdict.needed * 1.001), -1).word == VERIFIED
+
+
+def test_no_sample_decides_on_the_edge():
+    assert decide_equivalence(MARGIN, 1.0, 0.0, MARGIN).needed == np.inf
+    assert decide_sign(0.0, 1.0, 1).needed == np.inf

@@ -2,10 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
-from test_runner import theorem
+import sympy
+from test_runner import SAMPLED, theorem
 
 from quadlab import verify as v
+from quadlab.problems import Quadratic
+from quadlab.verify.store import plain
 
 
 def ids(entries):
@@ -36,7 +40,7 @@ def test_an_interrupted_run_resumes_with_its_seed(tmp_path):
     run.close()
     rest = list(v.verify_all(make("one", "two", "three"), store, resume=True))
     assert ids(rest) == ["one", "two", "three"]
-    assert rest[0] == first
+    assert rest[0] == {**first, "resumed": True}
     assert {entry["seed"] for entry in rest} == {first["seed"]}
     assert ids(store.records()) == ["one", "two", "three"]
 
@@ -86,3 +90,79 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"output folder .*file/out cannot be written"):
         v.Store(tmp_path / "file" / "out")
+
+
+def test_another_seed_is_another_run(tmp_path):
+    store = v.Store(tmp_path)
+    list(v.verify_all(make("one"), store, rng=1))
+    list(v.verify_all(make("one"), store, rng=2, resume=True))
+    assert [entry["seed"] for entry in store.records()] == [1, 2]
+
+
+def test_only_the_latest_run_is_continued(tmp_path):
+    store = v.Store(tmp_path)
+    list(v.verify_all(make("one", "two"), store, rng=1))
+    list(v.verify_all(make("one"), store, rng=2))
+    rest = list(v.verify_all(make("one", "two"), store, resume=True))
+    assert [entry["seed"] for entry in rest] == [2, 2]
+    assert ids(store.records()) == ["one", "two", "one", "two"]
+
+
+def test_another_problem_is_another_run(tmp_path):
+    store, problem = v.Store(tmp_path), Quadratic([[1.0]], name="mine")
+    on_problem = [theorem(id="one", on_problem=lambda problem: SAMPLED)]
+    (entry,) = v.verify_all(on_problem, store, rng=1, problem=problem)
+    assert entry["problem"] == "mine"
+    (entry,) = v.verify_all(on_problem, store, rng=1, resume=True)
+    assert entry["problem"] == "diabetes"
+    list(v.verify_all(on_problem, store, rng=1, problem=problem, resume=True))
+    assert [entry["problem"] for entry in store.records()] == ["mine", "diabetes"]
+
+
+@pytest.mark.parametrize("key", ["version", "schema"])
+def test_records_of_another_version_are_not_resumed(tmp_path, key):
+    store = v.Store(tmp_path)
+    (entry,) = v.verify_all(make("one"), store, rng=1)
+    store.path.write_text(json.dumps({**entry, key: "other"}) + "\n")
+    assert store.finished(budget="standard", problem="") == (None, {})
+
+
+def test_lines_that_are_no_records_are_passed_over(tmp_path):
+    store = v.Store(tmp_path)
+    store.path.write_text('3\n{"key": 1}\n{"id": "one"}\n')
+    assert ids(store.records()) == ["one"]
+
+
+def test_plain_values_are_json():
+    value = {"a": np.array([[1.0, np.inf]]), 2: (np.float64("nan"), np.int64(3)), "x": sympy.Rational(1, 3), "n": None}
+    expected = {"a": [[1.0, "inf"]], "2": ["nan", 3], "x": "1/3", "n": None}
+    assert plain(value) == expected
+    assert json.loads(json.dumps(plain(value), allow_nan=False)) == expected
+
+
+def test_a_theorem_whose_file_changed_is_verified_again(tmp_path):
+    file, store = tmp_path / "mine.py", v.Store(tmp_path)
+    source = (
+        "from quadlab.theory.intervals import positive\n"
+        "from quadlab.verify import IDENTITY, Domain, Theorem\n"
+        "THEOREM = Theorem(id='mine', title='t', source='s', statement='x', kind=IDENTITY, domain=Domain(a=positive),\n"
+        "    formula=lambda a: FACTOR * a, oracle=lambda a: 2 * a, mutants={'cube': 'a**3'})\n"
+    )
+    words = []
+    for name, factor in (("first", "2"), ("second", "3")):
+        # another path, as in another session: a module is loaded once
+        file = tmp_path / name / "mine.py"
+        file.parent.mkdir()
+        file.write_text(source.replace("FACTOR", factor))
+        (entry,) = v.verify_all([v.load(file)], store, rng=1, resume=True)
+        words.append(entry["verdict"])
+    assert words == ["VERIFIED", "REFUTED"]
+
+
+def test_other_data_under_the_same_name_are_verified_again(tmp_path):
+    from quadlab.problems import Quadratic
+
+    store = v.Store(tmp_path)
+    for curvature in (1.0, 2.0):
+        list(v.verify_all(make("one"), store, rng=1, problem=Quadratic([[curvature]], name="d"), resume=True))
+    assert ids(store.records()) == ["one", "one"]
