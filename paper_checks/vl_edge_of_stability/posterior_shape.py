@@ -143,17 +143,18 @@ def floor_by_enumeration(effective_sample_size, learning_rate, samples):
 
 # P = Q and Sigma = Q^-1 / ess, along one eigenvector at a given loss: the plain rule in other parameters.
 OPTIMUM = {RATE: RATE / CURVATURE, NOISE: 1 / (DATA * CURVATURE), RULE.state[0]: sympy.sqrt(2 * LOSS / CURVATURE)}
+AT_FLOOR = {symbol.name: symbol for symbol in (RATE, DATA, SAMPLES)}
 AT_OPTIMUM = sympy.factor(derive.expected_change(RULE).subs(OPTIMUM, simultaneous=True))
 
 
 def floor_from_rule(formula):
-    floor = formula(DATA, RATE, SAMPLES)
+    floor = formula(**AT_FLOOR)
     steps = (("expected change at P = Q, Sigma = Q^-1 / ess, in the directional loss", AT_OPTIMUM), ("its zero", floor))
     return Derivation(steps, {"change at the floor": AT_OPTIMUM.subs(LOSS, floor)})
 
 
 def floor_certificate(formula):
-    goal = sympy.Equivalent(AT_OPTIMUM < 0, formula(DATA, RATE, SAMPLES) < LOSS)
+    goal = sympy.Equivalent(AT_OPTIMUM < 0, formula(**AT_FLOOR) < LOSS)
     yield Statement("the expected loss falls if and only if it is above the floor", goal, (RATE < 2,))
 
 
@@ -254,6 +255,8 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="without eigenvectors",
+            statement=r"\mathbb E\,\ell(m^+) - \ell(m) = -\rho\,g'P^{-1}g + \tfrac{\rho^2}{2}\big(g'P^{-1}QP^{-1}g"
+            r" + \tfrac1N\operatorname{Tr}(\Sigma QP^{-1}QP^{-1}Q)\big)",
             kind=IDENTITY,
             domain=Domain(**{**MATRICES, "preconditioner": Directions(positive.between(0.3, 5), 3, 3)}),
             formula=change_by_traces,
@@ -274,6 +277,8 @@ THEOREM = Theorem(
         ),
         Claim(
             name="edge at the covariance P^-1 / ess",
+            statement=r"\text{one direction, } w = \lambda / p:\quad \mathbb E\,\ell(m^+) < \ell(m) \iff "
+            r"w < H\big(N\,\mathrm{ess}\,g^2 / p;\rho\big)",
             kind=TIGHT,
             domain=Domain(gradient=positive, preconditioner=positive, learning_rate=positive, **SCALARS),
             formula=edge_at("samples * effective_sample_size * gradient**2 / preconditioner"),
@@ -287,9 +292,10 @@ THEOREM = Theorem(
         ),
         Claim(
             name="floor of the loss at P = Q",
+            statement=r"\mathbb E\,\ell_i(m^+) < \ell_i(m) \iff \ell_i(m) > \frac{\rho}{2 N\,\mathrm{ess}\,(2 - \rho)}",
             kind=TIGHT,
             domain=Domain(learning_rate=Interval(0, 2, typical=(0.05, 1.95)), **SCALARS),
-            formula=lambda effective_sample_size, learning_rate, samples: (
+            formula=lambda learning_rate, effective_sample_size, samples: (
                 learning_rate / (2 * samples * effective_sample_size * (2 - learning_rate))
             ),
             derivation=floor_from_rule,

@@ -100,6 +100,7 @@ def crossing_gradient(noise_variance, learning_rate, samples, ascent_radius):
 
 def crossing_evidence(unknown):
     """Derivation and certificate of the crossing, as a gradient or as a curvature."""
+    arguments = {symbol.name: symbol for symbol in (NOISE, RATE, SAMPLES, RADIUS)}
 
     def from_both_edges(formula):
         (gradient,) = sympy.solve(SAM, GRADIENT)
@@ -112,15 +113,15 @@ def crossing_evidence(unknown):
             ("its positive root", curvature),
             ("the crossing", found[unknown]),
         )
-        return Derivation(steps, {"crossing": formula(NOISE, RATE, SAMPLES, RADIUS) - found[unknown]})
+        return Derivation(steps, {"crossing": formula(**arguments) - found[unknown]})
 
     def below_crossing(formula):
-        goal = sympy.Equivalent(VARIATIONAL > 0, formula(NOISE, RATE, SAMPLES, RADIUS) > unknown)
+        goal = sympy.Equivalent(VARIATIONAL > 0, formula(**arguments) > unknown)
         name = "on SAM's edge, the variational edge is exceeded if and only if the crossing is not yet reached"
         yield Statement(name, goal, (sympy.Eq(SAM, 0), NOISE > 0))
 
     ranges = dict.fromkeys(("noise_variance", "learning_rate", "ascent_radius"), positive.between(0.1, 10))
-    domain = Domain(samples=whole_positive, **ranges)
+    domain = Domain(**{name: ranges.get(name, whole_positive) for name in arguments})
     return {"kind": TIGHT, "domain": domain, "derivation": from_both_edges, "certificate": below_crossing, "points": 50}
 
 
@@ -178,6 +179,7 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="ball",
+            statement=r"\lambda < \tfrac2\rho:\quad \ell(w^+) < \ell(w) \iff |w| > \frac{r\rho\lambda}{2 - \rho\lambda}",
             kind=TIGHT,
             domain=Domain(
                 "learning_rate * eigenvalue < 2",
@@ -199,6 +201,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="small gradient",
+            statement=r"\lambda_{\text{edge}} = \sqrt{\frac{2g}{\rho r}}\,\big(1 + O(\sqrt g)\big)\quad(g \to 0)",
             kind=ASYMPTOTIC,
             window=Window("gradient_norm", 1e-8, 1e-6, order=1 / 2),
             domain=Domain(
@@ -216,6 +219,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="gradient at the crossing",
+            statement=r"g = \frac{2r}{\rho\kappa_0(1 + \kappa_0)},\quad \kappa_0 = \frac{N r^2}{s^2}",
             **crossing_evidence(GRADIENT),
             formula=lambda *point, **named: variational.edge_crossing(*point, **named).gradient_norm,
             oracle=crossing_gradient,
@@ -228,6 +232,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="sharpness at the crossing",
+            statement=r"\lambda = \frac{2/\rho}{1 + \kappa_0},\quad \kappa_0 = \frac{N r^2}{s^2}",
             **crossing_evidence(CURVATURE),
             formula=lambda *point, **named: variational.edge_crossing(*point, **named).sharpness,
             oracle=lambda learning_rate, ascent_radius, **noise: sam_edge(

@@ -34,8 +34,10 @@ class Moments:
     squares: Any
 
     @classmethod
-    def of(cls, values):
-        """Moments along the last axis (NumPy sums pairwise)."""
+    def of(cls, values, name="values", step=0):
+        """Moments along the last axis (NumPy sums pairwise); ValueError naming the observable if one is not finite."""
+        if not np.isfinite(values).all():
+            raise ValueError(f"the observable {name} must be finite for every replica, it is not at step {step}")
         mean = values.mean(axis=-1)
         return cls(values.shape[-1], mean, np.square(values - mean[..., None]).sum(axis=-1))
 

@@ -188,5 +188,5 @@ def _run_chunk(size, seed, *, source, names, table, curvature, initial, recorded
         state_now, state_before, state_first = views
         now = Snapshot(state_now, state_before, state_first, names[0], curvature, step)
         for name, function in observables.items():
-            taken[name].append(Moments.of((function or OBSERVABLES[name])(now)))
+            taken[name].append(Moments.of((function or OBSERVABLES[name])(now), name, step))
     return {name: Moments.stack(parts) for name, parts in taken.items()}

@@ -252,5 +252,5 @@ def _run_chunk(size, seed, *, problem, optimiser, start, recorded, observables):
             if diverged.any():
                 raise DivergenceError(int(diverged.sum()), size, done)
         for name, function in observables.items():
-            parts[name].append(Moments.of(function(problem, weights, initial)))
+            parts[name].append(Moments.of(function(problem, weights, initial), name, step))
     return {name: Moments.stack(pieces) for name, pieces in parts.items()}

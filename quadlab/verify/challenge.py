@@ -1,12 +1,11 @@
 """Put another formula in the place of a theorem's, and let its evidence judge it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from quadlab.simulate.chunks import seed_number
-from quadlab.verify.formula import parse
+from quadlab.verify.formula import Formula, parse
 from quadlab.verify.runner import _attempt, _error, judges
 from quadlab.verify.statistics import MARGINS
 from quadlab.verify.verdict import INCONCLUSIVE, SKIPPED, Evidence, Verdict, combine
@@ -42,8 +41,8 @@ def challenge(theorem, formula, *, claim="main", rng=None, budget="standard", ex
     if not chosen:
         raise ValueError(f"claim must be one of {', '.join(c.name for c in theorem.claims)}, got {claim!r}")
     target = chosen[0]
-    candidate: Callable = parse(formula, tuple(target.domain)) if isinstance(formula, str) else formula
-    if isinstance(formula, str) and candidate.is_relation:
+    candidate = parse(formula, tuple(target.domain)) if isinstance(formula, str) else formula
+    if isinstance(candidate, Formula) and candidate.is_relation:
         raise ValueError(f"formula must be a number, not a comparison, got {formula!r}")
     if not callable(candidate):
         raise ValueError(f"formula must be a text or a function, got {type(formula).__name__}")

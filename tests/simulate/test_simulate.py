@@ -390,3 +390,10 @@ def test_a_rule_without_curvature_has_no_eigenvalues_and_no_loss():
         simulate(rule, eigenvalues=[1.0], steps=1, replicas=1)
     with pytest.raises(ValueError, match="the observable needs eigenvalues"):
         simulate(rule, steps=1, replicas=1, observables="loss")
+
+
+def test_an_observable_that_is_not_finite_is_named():
+    with pytest.raises(
+        ValueError, match="the observable logarithm must be finite for every replica, it is not at step 6"
+    ):
+        run(observables={"logarithm": lambda now: np.where(now.state["position"][0] > 0, 1.0, np.nan)})
