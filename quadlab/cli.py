@@ -167,7 +167,7 @@ def challenge(
 ):
     """Judge your own formula by a theorem's evidence; says where it is wrong."""
     from quadlab.report.script import exit_code
-    from quadlab.report.tables import witness_text
+    from quadlab.report.tables import ranges_text, witness_text
     from quadlab.verify import load
     from quadlab.verify.store import plain
 
@@ -185,6 +185,8 @@ def challenge(
             print(f"  {item.kind:<10} {item.verdict}")
             if item.verdict.witness:
                 print(f"             at {witness_text(item.verdict.witness)}")
+            elif "drawn_from" in item.figures:
+                print(f"             at {item.figures['points']} points, {ranges_text(item.figures['drawn_from'])}")
     return exit_code([result.verdict.word])
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-__all__ = ["COLOURS", "describe", "evidence_kinds", "one_line", "summary", "table", "witness_text"]
+__all__ = ["COLOURS", "describe", "evidence_kinds", "one_line", "ranges_text", "summary", "table", "witness_text"]
 
 COLOURS = {"VERIFIED": "green", "REFUTED": "red", "INCONCLUSIVE": "yellow", "ERROR": "red", "SKIPPED": "dim"}
 
@@ -98,6 +98,17 @@ def witness_text(witness: Mapping | None):
     if not witness:
         return ""
     return ", ".join(f"{name} = {_short(value)}" for name, value in witness.items())
+
+
+def ranges_text(ranges: Mapping):
+    """Where points came from, as `name from low to high, ...`.
+
+    >>> ranges_text({"samples": [1.0, 20.0]})
+    'samples from 1 to 20'
+    """
+    return ", ".join(
+        f"{name} from {_short(float(low))} to {_short(float(high))}" for name, (low, high) in ranges.items()
+    )
 
 
 def _short(value):

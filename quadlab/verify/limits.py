@@ -9,7 +9,7 @@ __all__ = ["time_limit"]
 
 @contextmanager
 def time_limit(seconds):
-    """Raise TimeoutError in the block once `seconds` have passed.
+    """Raise TimeoutError in the block once `seconds` have passed; 0 for no limit.
 
     Works in the main thread of systems with interval timers (Linux, macOS); elsewhere the block runs on.
 
