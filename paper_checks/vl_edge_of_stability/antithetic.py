@@ -5,10 +5,12 @@ draw, and only an unpaired sample disturbs it. On any other loss the pair still 
 that its gradient keeps the term (1/2) s^2 l'''. Pairs against independent samples tell the two mechanisms apart.
 """
 
+from functools import cache
 from itertools import product
 
 import numpy as np
 import sympy
+from scipy.optimize import brentq
 
 from quadlab import derive, dynamics, moments
 from quadlab.report import Figure, Panel, measured, run, theory
@@ -29,13 +31,14 @@ from quadlab.verify import (
     Theorem,
 )
 
-PAIRS = Interval(0, np.inf, lower_closed=True, whole=True, typical=(0, 2))
+PAIRS = Interval(0, np.inf, lower_closed=True, whole=True, typical=(0, 3))
 UNPAIRED = Interval(0, 1, lower_closed=True, upper_closed=True, whole=True)
 DROP = "sum(learning_rate**2 / 2 * eigenvalues * gradient**2 - learning_rate * gradient**2)"
 NOISE_OF_ONE = "sum(learning_rate**2 / 2 * noise_variances * eigenvalues**3)"
 SLOPE = "second_derivative * mean + third_derivative * mean**2 / 2 + fourth_derivative * mean**3 / 6"
 THIRD = "(third_derivative + fourth_derivative * mean)"
 RATE, NOISE = map(dynamics.parameter, ("learning_rate", "noise_variance"))
+SHARPNESS = dynamics.progressive_sharpening(1).state[1]
 
 
 def paired_change(eigenvalues, gradient, noise_variances, learning_rate, pairs, unpaired):
@@ -61,12 +64,16 @@ def from_update_rules(formula):
     return Derivation(tuple(steps), residuals)
 
 
-def enumerated(eigenvalues, gradient, noise_variances, learning_rate, pairs, unpaired):
-    """Mean over all outcomes of the fresh draws; every sample has its own gradient, those of a pair mirrored."""
+def displacements(noise_variances, pairs, unpaired):
+    """All outcomes of the fresh draws, each as one displacement for every sample, those of a pair mirrored."""
     points, fresh = moments.finite_law(np.diag(noise_variances)), int(pairs + unpaired)
     outcomes = np.array(list(product(points, repeat=fresh)))
-    mirrored = outcomes[:, : int(pairs)]
-    gradients = gradient + eigenvalues * np.concatenate([outcomes, -mirrored], axis=1)
+    return np.concatenate([outcomes, -outcomes[:, : int(pairs)]], axis=1)
+
+
+def enumerated(eigenvalues, gradient, noise_variances, learning_rate, pairs, unpaired):
+    """Mean over all outcomes of the fresh draws; every sample has its own gradient."""
+    gradients = gradient + eigenvalues * displacements(noise_variances, pairs, unpaired)
     moved = -learning_rate * gradients.mean(axis=1)
     return np.mean(moved @ gradient + np.square(moved) @ eigenvalues / 2)
 
@@ -135,20 +142,25 @@ def paired_sharpness(second_moment, noise_variance, learning_rate, pairs, unpair
     return 2 / learning_rate / (1 + perturbation / (second_moment - noise_variance))
 
 
-def balances(formula):
-    """For three kinds of samples: the change of x^2 over S at E x^2 = mean_square, S, and the candidate for it.
-
-    The sharpness stands still there on average, and is slow, b = 0.
-    """
+@cache
+def balance(pairs, unpaired):
+    """Where the sharpness stands still on average: 2a/b, and the change of x^2 over S for slow S, at mean_square."""
     square, b = sympy.Symbol("mean_square", positive=True), dynamics.parameter("sharpness_gradient_squared")
-    for pairs, unpaired in ((1, 0), (0, 1), (1, 1)):
-        rule = dynamics.progressive_sharpening(2 * pairs + unpaired, antithetic=True)
-        position, sharpness = rule.state
-        drift = derive.expectation(rule.update[1] - sharpness, rule.noises).subs(position**2, square)
-        growth = derive.expectation(rule.update[0] ** 2 - position**2, rule.noises).subs(position**2, square)
-        second_moment = sympy.factor(2 * sympy.solve(drift, rule.symbol("sharpening"))[0] / b)
+    rule = dynamics.progressive_sharpening(2 * pairs + unpaired, antithetic=True)
+    position, sharpness = rule.state
+    drift = derive.expectation(rule.update[1] - sharpness, rule.noises).subs(position**2, square)
+    change = (rule.update[0] ** 2 - position**2).subs(b, 0)
+    growth = derive.expectation(change, rule.noises).subs(position**2, square)
+    second_moment = sympy.factor(2 * sympy.solve(drift, rule.symbol("sharpening"))[0] / b)
+    return second_moment, sympy.expand(growth / sharpness)
+
+
+def balances(formula):
+    """For several kinds of samples: their name, the change of x^2 over S, S, and the candidate for it."""
+    for pairs, unpaired in ((1, 0), (0, 1), (1, 1), (2, 1), (3, 1)):
+        second_moment, growth = balance(pairs, unpaired)
         candidate = formula(second_moment, NOISE, RATE, pairs, unpaired)
-        yield rule.name, sympy.expand(growth.subs(b, 0) / sharpness), sharpness, candidate
+        yield f"pairs = {pairs}, unpaired = {unpaired}", growth, SHARPNESS, candidate
 
 
 def from_model(formula):
@@ -165,6 +177,54 @@ def grows_exactly_above(formula):
     for name, growth, sharpness, candidate in balances(formula):
         goal = sympy.Equivalent(growth > 0, candidate < sharpness)
         yield Statement(f"x^2 grows if and only if S exceeds the candidate, {name}", goal)
+
+
+def sharpness_by_enumeration(second_moment, noise_variance, learning_rate, pairs, unpaired):
+    """Root in S of the enumerated change of x^2 over S, at the x whose samples have the mean square 2a/b."""
+    shifts = displacements([noise_variance], pairs, unpaired)[..., 0]
+    ends = 0, 2 * np.sqrt(second_moment)
+    x = brentq(lambda x: np.mean((x + shifts) ** 2) - second_moment, *ends, xtol=1e-300, rtol=1e-15, maxiter=1000)
+    averages = np.mean(x + shifts, axis=1)
+
+    def growth(sharpness):
+        return learning_rate * np.mean(averages * (learning_rate * sharpness * averages - 2 * x))
+
+    return brentq(growth, 0, 3 / learning_rate, xtol=1e-300, rtol=1e-15, maxiter=1000)
+
+
+def relaxation(second_moment, noise_variance, learning_rate, pairs, unpaired, sharpness_gradient_squared):
+    """Relaxation rate of S, and its deviation, to leading order in b: as in vl.equilibrium-sharpness.
+
+    Only how far the mean square over the samples, y, goes with the next positions is different: the unpaired draw
+    enters y and, once over N, the position.
+    """
+    samples = 2 * pairs + unpaired
+    square, kick = second_moment - noise_variance, noise_variance * unpaired / samples**2
+    contraction = (kick - square) / (kick + square)
+    rate = learning_rate**2 * sharpness_gradient_squared * kick / (1 + contraction) ** 2
+    later = square**2 + (samples - 1) * (kick * (1 - contraction)) ** 2
+    white = square**2 + 2 * square * kick + noise_variance**2 * (4 * pairs + unpaired) / samples**2
+    long_run = white + 2 * later / (1 - contraction**2)
+    return rate, learning_rate * sharpness_gradient_squared / 2 * np.sqrt(long_run / rate)
+
+
+def settled(setting, replicas, rng, executor=None):
+    """The model from S = 1.7 / rho, over nine relaxation times."""
+    rate, _ = relaxation(**setting)
+    return Measurement.of(
+        simulate(
+            dynamics.progressive_sharpening(2 * setting["pairs"] + setting["unpaired"], antithetic=True),
+            steps=int(9 / rate),
+            replicas=replicas,
+            observables="sharpness",
+            initial={"position": 0.0, "sharpness": 1.7 / setting["learning_rate"]},
+            rng=rng,
+            executor=executor,
+            sharpening=setting["second_moment"] * setting["sharpness_gradient_squared"] / 2,
+            **{name: setting[name] for name in ("sharpness_gradient_squared", "noise_variance", "learning_rate")},
+        ),
+        "sharpness",
+    )
 
 
 def equilibria(rng):
@@ -248,6 +308,7 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="smoothing",
+            statement=r"\mathbb E\,\hat g = \ell'(m) + \tfrac12 s^2\,\ell^{(3)}(m)\quad(\ell \text{ of degree} \le 4)",
             kind=IDENTITY,
             domain=Domain(
                 second_derivative=real,
@@ -289,6 +350,8 @@ THEOREM = Theorem(
         ),
         Claim(
             name="equilibrium sharpness",
+            statement=r"S = \frac2\rho \text{ for even } N,\quad "
+            r"S = \frac2\rho\Big/\Big(1 + \frac{s^2}{N^2(2a/b - s^2)}\Big) \text{ for odd } N",
             kind=TIGHT,
             domain=Domain(
                 "noise_variance < second_moment",
@@ -301,12 +364,33 @@ THEOREM = Theorem(
             ),
             formula=paired_sharpness,
             derivation=from_model,
+            oracle=sharpness_by_enumeration,
             certificate=grows_exactly_above,
+            simulation=Equivalence(
+                settings=(
+                    {
+                        "second_moment": 0.212,
+                        "noise_variance": 0.2,
+                        "learning_rate": 0.2,
+                        "pairs": 2,
+                        "unpaired": 1,
+                        "sharpness_gradient_squared": 0.1,
+                    },
+                ),
+                measure=settled,
+                spread=lambda setting: relaxation(**setting)[1],
+                predict=lambda formula, setting: formula(
+                    **{name: value for name, value in setting.items() if name != "sharpness_gradient_squared"}
+                ),
+                observable="sharpness after nine relaxation times",
+            ),
             mutants={
                 "as with independent samples": "2 / learning_rate"
                 " / (1 + noise_variance / ((2 * pairs + unpaired) * (second_moment - noise_variance)))",
                 "pairs remove the smoothing too": "2 / learning_rate"
                 " / (1 + noise_variance * unpaired / ((2 * pairs + unpaired)**2 * second_moment))",
+                "1 + 8 pairs for N^2": "2 / learning_rate"
+                " / (1 + noise_variance * unpaired / ((1 + 8 * pairs) * (second_moment - noise_variance)))",
                 "unpaired remainder over N": "2 / learning_rate"
                 " / (1 + noise_variance * unpaired / ((2 * pairs + unpaired) * (second_moment - noise_variance)))",
             },

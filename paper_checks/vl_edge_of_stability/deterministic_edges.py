@@ -114,6 +114,7 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="heavy ball",
+            statement=r"\text{contraction} \iff \lambda < \frac{2 + 2b}{\rho}",
             **evidence(heavy_ball()),
             formula=stability.heavy_ball_sharpness_limit,
             mutants={
@@ -125,6 +126,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="Nesterov",
+            statement=r"\text{contraction} \iff \lambda < \frac{2 + 2b}{\rho(1 + 2b)}",
             **evidence(nesterov()),
             formula=stability.nesterov_sharpness_limit,
             mutants={
@@ -134,6 +136,8 @@ THEOREM = Theorem(
         ),
         Claim(
             name="averaged gradient",
+            statement=r"v^+ = bv + (1 - b)\lambda x,\ x^+ = x - \rho v^+:\quad "
+            r"\text{contraction} \iff \lambda < \frac{2 + 2b}{\rho(1 - b)}",
             **evidence(averaged_gradient()),
             formula=lambda learning_rate, momentum: (2 + 2 * momentum) / ((1 - momentum) * learning_rate),
             mutants={

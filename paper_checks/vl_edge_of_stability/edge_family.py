@@ -232,6 +232,7 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="signal needed",
+            statement=r"s = \rho\lambda/2 < 1:\quad \mathbb E\,\ell(m^+) < \ell(m) \iff \zeta > \frac{s^p}{1 - s}",
             kind=TIGHT,
             domain=Domain(fraction=Interval(0, 1, typical=(0.01, 0.99)), order=ORDERS),
             formula=needed_signal,
@@ -245,6 +246,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="small gradients",
+            statement=r"\zeta = s^p\,\big(1 + O(s)\big)\quad(s \to 0)",
             kind=ASYMPTOTIC,
             domain=Domain(fraction=Interval(0, 1, typical=(1e-5, 1e-2)), order=ORDERS),
             formula=lambda fraction, order: fraction**order,
@@ -258,6 +260,8 @@ THEOREM = Theorem(
         ),
         Claim(
             name="optimal posterior",
+            statement=r"\Sigma = Q^{-1}/\mathrm{ess}:\quad \mathbb E\,\ell(m^+) < \ell(m) \iff "
+            r"\lambda < \frac w2\Big(\sqrt{1 + \tfrac{8}{\rho w}} - 1\Big),\quad w = N\,\mathrm{ess}\,g^2",
             kind=TIGHT,
             domain=Domain(
                 gradient=positive.between(0.01, 100),
@@ -282,6 +286,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="sharpness-aware minimisation",
+            statement=r"\ell(w^+) < \ell(w) \iff \lambda < \frac{g}{2r}\Big(\sqrt{1 + \tfrac{8r}{\rho g}} - 1\Big)",
             kind=TIGHT,
             domain=Domain(
                 gradient=positive.between(0.01, 100),

@@ -201,6 +201,7 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="largest decrease",
+            statement=r"\max_\rho\,\big(\ell(m) - \mathbb E\,\ell(m^+)\big) = \frac{\rho^*}{4}\sum_i g_i^2",
             kind=TIGHT,
             domain=DOMAIN,
             formula=lambda eigenvalues, gradient, noise_variances, samples: (

@@ -10,19 +10,20 @@ sample means are wrong by any factor. The moment operator decides.
 
 import numpy as np
 import sympy
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize_scalar
 
 from quadlab import derive, dynamics, moments
 from quadlab.report import Figure, Panel, computed, run, theory
 from quadlab.theory import stability
 from quadlab.theory.elementary import greater, sqrt, where
-from quadlab.theory.intervals import momentum_range, non_negative, positive
+from quadlab.theory.intervals import Interval, momentum_range, non_negative, positive
 from quadlab.verify import IDENTITY, TIGHT, Claim, Derivation, Domain, Statement, Theorem
 from quadlab.verify.certify import jury_conditions
 
 RULE = dynamics.heavy_ball_multiplicative_noise()
 RATE, CURVATURE, MOMENTUM, VARIANCE = map(RULE.symbol, ("learning_rate", "curvature", "momentum", "relative_variance"))
 STEP = sympy.Symbol("a", positive=True)
+LARGEST_MOMENTUM = 1 - 1e-5
 LIMIT = RATE * derive.mean_square_limit(RULE)
 
 
@@ -66,6 +67,27 @@ def largest_stable(momentum, relative_variance):
 
     mean_limit = 2 * (1 + momentum)
     return brentq(excess, 1e-6 * mean_limit / (1 + relative_variance), 1.001 * mean_limit, xtol=1e-14)
+
+
+def largest_over_momenta(relative_variance):
+    """The largest of the limits of the Kronecker operator over all momenta, of which zero may be the best."""
+    found = minimize_scalar(
+        lambda momentum: -largest_stable(momentum, relative_variance),
+        bounds=(0, LARGEST_MOMENTUM),
+        method="bounded",
+        options={"xatol": 1e-8},
+    )
+    return max(-found.fun, largest_stable(0.0, relative_variance))
+
+
+def equal_limits(relative_variance):
+    """The positive momentum at which the limit of the Kronecker operator is again that without momentum."""
+    without = largest_stable(0.0, relative_variance)
+
+    def gain(momentum):
+        return (largest_stable(momentum, relative_variance) - without) / momentum
+
+    return brentq(gain, 1e-3, LARGEST_MOMENTUM, xtol=1e-14)
 
 
 def certificate(formula):
@@ -119,7 +141,7 @@ def momentum_pays(formula):
     yield Statement(
         "momentum raises the limit exactly below this momentum",
         sympy.Equivalent(without < LIMIT, formula(VARIANCE) > MOMENTUM),
-        (MOMENTUM > 0, MOMENTUM < 1),
+        (MOMENTUM > 0, MOMENTUM < 1, VARIANCE < 1),
     )
 
 
@@ -177,6 +199,7 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="best momentum",
+            statement=r"\arg\max_b \text{limit} = \max\Big(0, \frac{1 - \sqrt v}{1 + \sqrt v}\Big)",
             kind=IDENTITY,
             domain=Domain(relative_variance=positive),
             formula=stability.multiplicative_heavy_ball_best_momentum,
@@ -190,9 +213,12 @@ THEOREM = Theorem(
         ),
         Claim(
             name="largest limit",
+            statement=r"\max_b \text{limit} = \frac{4}{(1 + \sqrt v)^2}\ (v < 1),\quad \frac{2}{1 + v}\ (v \ge 1)",
             kind=TIGHT,
             domain=Domain(relative_variance=positive),
             formula=largest_limit,
+            oracle=largest_over_momenta,
+            points=40,
             certificate=largest_of_all,
             mutants={
                 "momentum always pays": "4 / (1 + sqrt(relative_variance))**2",
@@ -203,9 +229,12 @@ THEOREM = Theorem(
         ),
         Claim(
             name="where momentum stops paying",
+            statement=r"v < 1,\ b > 0:\quad \text{limit}(b) > \text{limit}(0) \iff b < \frac{1 - v}{1 + v}",
             kind=TIGHT,
-            domain=Domain(relative_variance=positive),
+            domain=Domain(relative_variance=Interval(0, 1, typical=(1e-3, 0.95))),
             formula=lambda relative_variance: (1 - relative_variance) / (1 + relative_variance),
+            oracle=equal_limits,
+            points=40,
             certificate=momentum_pays,
             mutants={
                 "the best momentum": "(1 - sqrt(relative_variance)) / (1 + sqrt(relative_variance))",

@@ -179,7 +179,7 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="ball",
-            statement=r"\lambda < \tfrac2\rho:\quad \ell(w^+) < \ell(w) \iff |w| > \frac{r\rho\lambda}{2 - \rho\lambda}",
+            statement=r"\rho\lambda < 2:\quad \ell(w^+) < \ell(w) \iff |w| > \frac{r\rho\lambda}{2 - \rho\lambda}",
             kind=TIGHT,
             domain=Domain(
                 "learning_rate * eigenvalue < 2",

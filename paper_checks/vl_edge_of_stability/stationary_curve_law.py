@@ -92,6 +92,8 @@ def integrated_law(level, eigenvalue, learning_rate, noise_variance=1.0, samples
 
     far = level
     while change(far) > 0:
+        if far > 1e8 * level:
+            return 1.0  # at this level the loss rises whatever the gradient
         far *= 2
     *_, deviation = transition(eigenvalue, noise_variance, learning_rate, samples)
     reach = brentq(change, 0, far, xtol=1e-300, maxiter=1000) / (eigenvalue * deviation)
@@ -169,6 +171,11 @@ ANY = Domain(
     learning_rate=positive.between(0.05, 2),
     samples=whole_positive.between(1, 4),
 )
+CURVES = {
+    "level": non_negative.between(0.05, 5),
+    "eigenvalue": positive.between(0.05, 5),
+    "learning_rate": positive.between(0.05, 2),
+}
 DECREASES = RuleExperiment(RULE, bind, observable="decreases", steps=STEPS)
 
 THEOREM = Theorem(
@@ -178,13 +185,7 @@ THEOREM = Theorem(
     kind=IDENTITY,
     statement=r"\mathbb P[H(z_t) \le y] = \operatorname{erf}\sqrt{\frac{y^3(2-\rho\lambda)}{2\lambda^3(2-\rho y)}}"
     r"\ (y < 2/\rho),\qquad \mathbb P[\lambda > H(z_t)] = \operatorname{erf}(1/\sqrt2)",
-    domain=Domain(
-        "learning_rate * eigenvalue < 2",
-        "learning_rate * level < 2",
-        level=non_negative.between(0.05, 5),
-        eigenvalue=positive.between(0.05, 5),
-        learning_rate=positive.between(0.05, 2),
-    ),
+    domain=Domain("learning_rate * eigenvalue < 2", "learning_rate * level < 2", **CURVES),
     formula=variational.stationary_edge_probability,
     derivation=law_from_update_rule,
     oracle=integrated_law,
@@ -208,7 +209,32 @@ THEOREM = Theorem(
     },
     corollaries=(
         Claim(
+            name="levels beyond 2 / rho",
+            statement=r"\mathbb P[H(z_t) \le y] = 1\quad(y \ge 2/\rho)",
+            kind=IDENTITY,
+            domain=Domain("learning_rate * eigenvalue < 2", "learning_rate * level >= 2", **CURVES),
+            formula=variational.stationary_edge_probability,
+            oracle=integrated_law,
+            points=100,
+            simulation=Equivalence(
+                settings=({**SETTINGS[0], "eigenvalue": 3.2, "level": 3.5},),
+                measure=measure_below,
+                # nothing is random about a certain event
+                spread=lambda setting: 0.0,
+                predict=lambda formula, setting: formula(
+                    setting["level"], setting["eigenvalue"], setting["learning_rate"]
+                ),
+                observable="fraction of replicas whose instantaneous edge lies below the level",
+            ),
+            mutants={
+                "small learning rates": "erf(sqrt(level**3 / (2 * eigenvalue**3)))",
+                "the frequency at the curvature": "erf(1 / sqrt(2))",
+                "never reached": "0",
+            },
+        ),
+        Claim(
             name="below the curvature",
+            statement=r"\mathbb P[H(z_t) \le \lambda] = \operatorname{erf}(1/\sqrt2) = 0.6827",
             kind=IDENTITY,
             domain=ANY,
             formula=parse("erf(1 / sqrt(2))", SETTING),
@@ -230,6 +256,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="decreasing steps",
+            statement=r"\mathbb P[\ell(m_{t+1}) < \ell(m_t)] = \tfrac12",
             kind=IDENTITY,
             domain=ANY,
             formula=parse("1 / 2", SETTING),

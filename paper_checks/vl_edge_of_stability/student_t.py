@@ -176,6 +176,7 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="finite only above two",
+            statement=r"s^2 = \frac{q\,\alpha}{\alpha - 2}\ (\alpha > 2),\quad s^2 = \infty\ (\alpha \le 2)",
             kind=IDENTITY,
             domain=Domain(scale_squared=positive, degrees_of_freedom=positive.between(0.5, 6)),
             formula=lambda scale_squared, degrees_of_freedom: where(
@@ -191,6 +192,8 @@ THEOREM = Theorem(
         ),
         Claim(
             name="descent probability at equal variance",
+            statement=r"P[\ell(m^+) < \ell(m)] = F_\alpha(kc) + F_\alpha(k) - 1,\quad "
+            r"k = \frac{|m|}{s}\sqrt{\frac{\alpha}{\alpha - 2}},\ c = \tfrac{2}{\rho\lambda} - 1",
             kind=IDENTITY,
             domain=Domain(
                 eigenvalue=positive.between(0.2, 2.5),
