@@ -138,7 +138,7 @@ def exceeds(formula):
         far = mean * (2 / eigenvalue - 1)
         return 2 * formula(eigenvalue, mean, 1, 1, 2) - erfc(mean) - erfc(far)
 
-    yield Inequality("bound above the probability", gap, {"eigenvalue": (0.1, 1.95), "mean": (0.1, 2)}, ("mean",))
+    yield Inequality("bound above the probability", gap, {"eigenvalue": (0.1, 1.95), "mean": (1e-3, 2)}, ("mean",))
 
 
 def within(formula):
@@ -250,7 +250,8 @@ THEOREM = Theorem(
         Claim(
             name="bound",
             kind=UPPER,
-            domain=Domain("learning_rate * eigenvalue < 2", **POINT),
+            statement=r"P[\ell(m^+) \ge \ell(m)] \le \exp(-k^2 \min(1, c)^2 / 2)",
+            domain=Domain("learning_rate * eigenvalue < 2", **POINT | {"mean": positive.between(1e-4, 3)}),
             formula=parse(f"exp(-{EXPONENT})", tuple(POINT)),
             oracle=without_descent,
             enclosure=exceeds,
@@ -258,6 +259,7 @@ THEOREM = Theorem(
                 "the farther end": f"exp(-{EXPONENT.replace('min', 'max')})",
                 "without 1/2": f"exp(-2 * {EXPONENT})",
                 "the near end alone": "exp(-samples * mean**2 / noise_variance / 2)",
+                "0.95 of it": f"0.95 * exp(-{EXPONENT})",
             },
         ),
         Claim(

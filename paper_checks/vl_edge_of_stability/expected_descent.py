@@ -154,7 +154,7 @@ THEOREM = Theorem(
         eigenvalues=Directions(non_negative.between(0.01, 3), most=3),
         gradient=Directions(real),
         noise_variances=Directions(non_negative.between(0, 3)),
-        learning_rate=positive.between(0.01, 2),
+        learning_rate=positive.between(0.01, 100),
         samples=whole_positive.between(1, 4),
     ),
     formula=variational.expected_loss_change,

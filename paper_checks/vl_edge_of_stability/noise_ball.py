@@ -9,6 +9,7 @@ vl.stationarity-identity).
 import numpy as np
 import sympy
 from scipy.optimize import brentq
+from scipy.stats import binom
 
 from quadlab import derive, dynamics, moments, simulate
 from quadlab.report import Figure, Panel, measured, run, theory
@@ -51,10 +52,11 @@ def certificate(formula):
 
 
 def enumerated_change(eigenvalue, distance, noise_variance, learning_rate, samples):
-    """The expected change as a finite sum, over all outcomes of draws of +-s."""
-    noise = moments.enumerate_samples(moments.finite_law([[noise_variance]]), int(samples))
-    after = distance - learning_rate * eigenvalue * (distance + noise)
-    return eigenvalue * np.mean(after**2 - distance**2) / 2
+    """The expected change as a finite sum, over the number of draws of +-s that are +s."""
+    positive_draws = np.arange(int(samples) + 1)
+    noise = np.sqrt(noise_variance) * (2 * positive_draws / samples - 1)
+    move = -learning_rate * eigenvalue * (distance + noise)
+    return eigenvalue * binom.pmf(positive_draws, int(samples), 0.5) @ (move * (2 * distance + move)) / 2
 
 
 def distance_without_change(eigenvalue, noise_variance, learning_rate, samples):
@@ -63,6 +65,8 @@ def distance_without_change(eigenvalue, noise_variance, learning_rate, samples):
     def change(logarithm):
         return enumerated_change(eigenvalue, np.exp(logarithm), noise_variance, learning_rate, samples)
 
+    if noise_variance == 0:
+        return 0.0
     return np.exp(brentq(change, -30, 30, xtol=1e-14))
 
 
@@ -164,7 +168,7 @@ POINT = {
     "eigenvalue": positive.between(0.01, 10),
     "noise_variance": non_negative.between(0.01, 10),
     "learning_rate": positive.between(0.01, 10),
-    "samples": whole_positive.between(1, 5),
+    "samples": whole_positive.between(1, 50),
 }
 NAMES = tuple(POINT)
 KAPPA = "learning_rate * eigenvalue / (2 - learning_rate * eigenvalue)"
