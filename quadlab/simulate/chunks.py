@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 __all__ = ["chunk_sizes", "recorded_steps", "root_seed", "run_chunks", "seed_number"]
 
@@ -68,7 +69,8 @@ def run_chunks(task, sizes, rng, *, executor=None, progress=None):
     progress : called with (finished, total) replicas after each chunk.
     """
     if executor is None:
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        # the chunks already fill the cores: a matrix product that asked for all of them too would make them wait
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
             return run_chunks(task, sizes, rng, executor=threads, progress=progress)
     jobs = deque(zip(sizes, root_seed(rng).spawn(len(sizes)), strict=True))
     total, finished, merged = sum(sizes), 0, None
