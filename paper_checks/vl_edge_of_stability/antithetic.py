@@ -374,7 +374,7 @@ THEOREM = Theorem(
                         "learning_rate": 0.2,
                         "pairs": 2,
                         "unpaired": 1,
-                        "sharpness_gradient_squared": 0.02,
+                        "sharpness_gradient_squared": 0.05,
                     },
                 ),
                 measure=settled,
