@@ -138,7 +138,7 @@ THEOREM = Theorem(
     kind=TIGHT,
     statement=r"\mathbb E\,\ell(m^+) < \ell(m) \iff \lambda < H(z;\rho) = "
     r"2\sqrt{z/3}\,\sinh\!\big(\tfrac13 \operatorname{asinh}(\tfrac3\rho\sqrt{3/z})\big),\quad z = N g^2 / s^2",
-    domain=Domain(signal_to_noise=positive.between(1e-6, 1e6), learning_rate=positive),
+    domain=Domain(signal_to_noise=positive.between(1e-6, 1e12), learning_rate=positive),
     formula=variational.descent_sharpness_limit,
     derivation=from_update_rule,
     oracle=root_of_cubic,
@@ -155,8 +155,8 @@ THEOREM = Theorem(
     mutants={
         "edge of gradient noise": "2 / learning_rate * (learning_rate**2 * signal_to_noise / 4)"
         " / (1 + learning_rate**2 * signal_to_noise / 4)",
-        "signal divided by N twice": lambda signal_to_noise, learning_rate: variational.descent_sharpness_limit(
-            signal_to_noise / 100, learning_rate
+        "N = 10 below for above": lambda signal_to_noise, learning_rate: variational.descent_sharpness_limit(
+            signal_to_noise / 10**2, learning_rate
         ),
         "the factor returned as a curvature": variational.variational_factor,
         "small-gap approximation everywhere": "2 / learning_rate - 8 / (learning_rate**3 * signal_to_noise)",
@@ -165,6 +165,8 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="signal needed",
+            statement=r"\mathbb E\,\ell(m^+) < \ell(m) \iff z > \frac{\rho\lambda^3}{2 - \rho\lambda}"
+            r"\quad (\rho\lambda < 2)",
             kind=TIGHT,
             domain=Domain(
                 "learning_rate * eigenvalue < 2",
@@ -175,6 +177,9 @@ THEOREM = Theorem(
             oracle=signal_without_change,
             certificate=certificate,
             mutants={
+                "signal against the noise of the gradient": (
+                    "learning_rate * eigenvalue / (2 - learning_rate * eigenvalue)"
+                ),
                 "curvature squared": "learning_rate * eigenvalue**2 / (2 - learning_rate * eigenvalue)",
                 "1 - rho lambda below": "learning_rate * eigenvalue**3 / (1 - learning_rate * eigenvalue)",
                 "twice the signal": "2 * learning_rate * eigenvalue**3 / (2 - learning_rate * eigenvalue)",

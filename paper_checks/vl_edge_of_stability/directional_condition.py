@@ -59,8 +59,26 @@ def falls(condition):
     return bound
 
 
+class NearCorners(Domain):
+    """Half of the drawn points lie close to a corner of the box, on either side: there the condition is sharp."""
+
+    def draw(self, rng, count):
+        points = super().draw(rng, count)
+        for point in points[::2]:
+            variances = point["noise_variances"]
+            radius = variational.noise_ball_radius(
+                point["eigenvalues"], variances, point["learning_rate"], point["samples"]
+            )
+            sides, away = rng.choice([-1, 1], radius.shape), rng.choice([-1, 1]) * 10 ** rng.uniform(-6, -1)
+            point["gradient"] = sides * (1 + away) * point["eigenvalues"] * radius
+        return points
+
+
 def enumerated(eigenvalues, gradient, noise_variances, learning_rate, samples):
     """The expected change as a finite sum, over every outcome of draws of a law with this covariance."""
+    eigenvalues, gradient, noise_variances = np.broadcast_arrays(
+        *map(np.atleast_1d, (eigenvalues, gradient, noise_variances))
+    )
     noise = moments.enumerate_samples(moments.finite_law(np.diag(noise_variances)), int(samples))
     moved = -learning_rate * (gradient + noise * eigenvalues)
     return np.mean(moved @ gradient + moved**2 @ eigenvalues / 2)
@@ -133,7 +151,8 @@ def quadrant(rng):
     gradient = np.sqrt(noise.sum() * 1.6**3 / (2 - 1.6))
     rows = theory("plane", "no expected change", *ellipse) + computed("plane", "no expected change", *found)
     rows += theory("plane", "box of the noise balls", [0, right, right], [upper, upper, 0])
-    return rows + theory("plane", "edge of the trace condition", *(gradient * circle / curvatures[:, None]))
+    traces = gradient * circle / curvatures[:, None]
+    return rows + theory("plane", "edge of the trace condition (holds outside)", *traces)
 
 
 def regions(axes, rows):
@@ -146,11 +165,12 @@ def regions(axes, rows):
     axes.contourf(across, up, both, levels=[0.5, 1.5], colors=["#cfe3f0"])
     axes.contourf(across, up, beyond & ~both, levels=[0.5, 1.5], colors="none", hatches=["//"])
     axes.fill([], [], color="#cfe3f0", label="falls: both below their edges")
+    axes.plot([], [], "o", color="0.3", fillstyle="none", label="hollow: root of the enumerated change")
     axes.fill([], [], facecolor="none", hatch="//", label="falls: one above its edge")
     axes.legend(loc="upper right", fontsize=9, frameon=True, framealpha=1)
 
 
-DOMAIN = Domain(
+DOMAIN = NearCorners(
     eigenvalues=Directions(positive.between(1, 2), least=2, most=4),
     gradient=Directions(real.between(-2, 2)),
     noise_variances=Directions(positive.between(0.02, 5)),
@@ -177,10 +197,13 @@ THEOREM = Theorem(
         "any direction suffices": falls(lambda h, g2, s, edge: np.any(h < edge(g2, s))),
         "the top direction alone": falls(lambda h, g2, s, edge: (h < edge(g2, s))[np.argmax(h)]),
         "whole gradient, single variances": falls(lambda h, g2, s, edge: np.all(h < edge(g2.sum(), s))),
+        "signal 1.2 times too large": falls(lambda h, g2, s, edge: np.all(h < edge(1.2 * g2, s))),
     },
     corollaries=(
         Claim(
             name="solved for the signal",
+            statement=r"N g_i^2 (2 - \rho\lambda_i) > \rho s_i^2 \lambda_i^3\ \text{for all } i \;\Longrightarrow\;"
+            r" \mathbb E\,\ell(m^+) < \ell(m)",
             kind=UPPER,
             domain=DOMAIN,
             formula=parse(every(BELOW, 0, SECOND_ORDER), tuple(DOMAIN)),
@@ -193,6 +216,8 @@ THEOREM = Theorem(
         ),
         Claim(
             name="converse",
+            statement=r"\lambda_i \ge H\big(N g_i^2 / s_i^2;\rho\big)\ \text{for all } i \;\Longrightarrow\;"
+            r" \mathbb E\,\ell(m^+) \ge \ell(m)",
             kind=LOWER,
             domain=DOMAIN,
             formula=parse(some(BELOW, FIRST_ORDER, 0), tuple(DOMAIN)),
@@ -205,6 +230,8 @@ THEOREM = Theorem(
         ),
         Claim(
             name="trace condition",
+            statement=r"\max_i \lambda_i < H\big(N \|g\|^2 / \operatorname{Tr}\Sigma;\rho\big) \;\Longrightarrow\;"
+            r" \mathbb E\,\ell(m^+) < \ell(m)",
             kind=UPPER,
             domain=Domain(**{**DOMAIN.intervals, **STEEP}),
             formula=parse(every(TRACES, 0, SECOND_ORDER), tuple(DOMAIN)),
@@ -219,6 +246,9 @@ THEOREM = Theorem(
         ),
         Claim(
             name="ellipsoid",
+            statement=r"\mathbb E\,\ell(m^+) < \ell(m)\ \text{at } m = t u \iff t^2 >"
+            r" \frac{\rho}{N}\frac{\sum s_i^2\lambda_i^3}{\sum \lambda_i^2 (2 - \rho\lambda_i) u_i^2}"
+            r"\quad (\rho\lambda_i < 2)",
             kind=TIGHT,
             domain=Domain(
                 "learning_rate * eigenvalues < 2",
@@ -258,7 +288,7 @@ THEOREM = Theorem(
                 "plane",
                 x_label="distance along the first eigenvector, m₁",
                 y_label="distance along the second, m₂",
-                title="Where the expected loss falls (ρ = N = 1)",
+                title="Loss falls: λ = (1.6, 0.4), s² = 0.5, ρ = N = 1",
                 decorate=regions,
                 legend=False,
             ),

@@ -89,7 +89,7 @@ def universal_curve(rng):
     """The factor at three learning rates against zeta, its elementary bounds and the roots of the cubic."""
     zeta = np.geomspace(1e-3, 1e4, 141)
     rows = theory("curve", "the factor VF", zeta, variational.variational_factor(zeta, 2))
-    rows += theory("curve", "below: max(ζ/(1 + ζ), 1 − 1/ζ)", zeta, np.maximum(zeta / (1 + zeta), 1 - 1 / zeta))
+    rows += theory("curve", "below: ζ/(1 + ζ)", zeta, zeta / (1 + zeta))
     rows += theory("curve", "above: min(1, ζ^(1/3))", zeta, np.minimum(1, np.cbrt(zeta)))
     spots = np.geomspace(2e-3, 5e3, 12)
     for rate, some in ((0.05, spots[::3]), (1.0, spots[1::3]), (20.0, spots[2::3])):
@@ -132,6 +132,7 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="inverse",
+            statement=r"\zeta = s^3 / (1 - s)",
             kind=IDENTITY,
             domain=Domain(fraction=Interval(0, 1, typical=(1e-3, 0.999))),
             formula=lambda fraction: fraction**3 / (1 - fraction),

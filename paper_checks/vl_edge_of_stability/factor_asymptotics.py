@@ -153,6 +153,7 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="exact gap",
+            statement=r"\tfrac2\rho - H = \delta \text{ is the root of } (2/\rho - \delta)^3 = z\,\delta",
             kind=IDENTITY,
             domain=Domain(signal_to_noise=positive.between(1e-3, 1e12), learning_rate=positive),
             formula=variational.descent_sharpness_gap,
@@ -168,6 +169,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="small gradient",
+            statement=r"H = (2z/\rho)^{1/3} (1 + O(\zeta^{1/3}))",
             kind=ASYMPTOTIC,
             domain=Domain(signal_to_noise=positive, learning_rate=NEAR_ONE),
             window=Window("signal_to_noise", 1e-10, 1e-7, order=1 / 3),
@@ -181,6 +183,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="series at large signal",
+            statement=r"[\zeta^{-n}]\,\mathrm{VF} = \tfrac{(-1)^n}{2n+1}\tbinom{3n}{n}",
             kind=IDENTITY,
             domain=Domain(order=ORDER),
             formula=large_signal_coefficient,
@@ -195,6 +198,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="series at small signal",
+            statement=r"[\zeta^{n/3}]\,\mathrm{VF} = \tfrac{(-1)^{n-1}}{n}\tbinom{n/3}{n-1}",
             kind=IDENTITY,
             domain=Domain(order=ORDER),
             formula=small_signal_coefficient,

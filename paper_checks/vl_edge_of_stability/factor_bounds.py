@@ -120,6 +120,7 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="upper bound",
+            statement=r"\mathrm{VF} < \min(1, \zeta^{1/3})",
             kind=UPPER,
             domain=Domain(signal=positive.between(1e-6, 1e4)),
             formula=upper_bound,
@@ -135,6 +136,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="increasing and concave",
+            statement=r"\mathrm{VF}\text{ lies below its tangents, which rise}",
             kind=UPPER,
             domain=Domain(**dict.fromkeys(("fraction", "contact"), Interval(0, 1, typical=(0.05, 0.95)))),
             formula=tangent,

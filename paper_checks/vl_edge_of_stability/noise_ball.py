@@ -206,6 +206,7 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="limit on the curvature",
+            statement=r"\mathbb E\,\ell(m^+) < \ell(m) \iff \lambda < \frac{2/\rho}{1 + s^2 / (N m^2)}",
             kind=TIGHT,
             domain=Domain(distance=positive.between(0.1, 10), **{name: POINT[name] for name in NAMES[1:]}),
             formula=parse(FLAT, ("distance", *NAMES[1:])),
@@ -220,6 +221,8 @@ THEOREM = Theorem(
         ),
         Claim(
             name="floor of the loss",
+            statement=r"\mathbb E\,\ell(m^+) < \ell(m) \iff \tfrac12\lambda m^2 >"
+            r" \frac{\rho\lambda^2 s^2}{2N(2 - \rho\lambda)}",
             kind=TIGHT,
             domain=Domain("learning_rate * eigenvalue < 2", **POINT),
             formula=parse(FLOOR, NAMES),

@@ -76,7 +76,7 @@ def certificate(formula):
 def enumerated(eigenvalues, gradient, noise_variances, learning_rate, samples):
     """The expected change in exact fractions: over all outcomes of draws of 1 or -v with mean zero and variance v."""
     total, rate = Fraction(0), Fraction(float(learning_rate))
-    for row in zip(eigenvalues, gradient, noise_variances, strict=True):
+    for row in np.broadcast(eigenvalues, gradient, noise_variances):
         curvature, slope, variance = map(Fraction, map(float, row))
         values = ((Fraction(1), variance / (1 + variance)), (-variance, 1 / (1 + variance)))
         for draws in product(values, repeat=samples):
@@ -248,6 +248,8 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="best number",
+            statement=r"N = 2 N_c \text{ maximises } \big(\ell(m) - \mathbb E\,\ell(m^+)\big) / N"
+            r"\quad (\rho\lambda_i < 2)",
             kind=TIGHT,
             domain=Domain("learning_rate * eigenvalues < 2", **DOMAIN.intervals),
             formula=lambda **point: 2 * variational.critical_samples(**point),
@@ -263,6 +265,8 @@ THEOREM = Theorem(
         ),
         Claim(
             name="off quadratics",
+            statement=r"\mathbb E\,\ell'(x + \epsilon) = \ell'(x) + \tfrac{s^2}{2}\,\ell^{(3)}(x)"
+            r"\quad\text{for losses of fourth order, whatever } N",
             kind=IDENTITY,
             domain=Domain(**DERIVATIVES, noise_variance=non_negative.between(0.1, 3)),
             formula=parse(f"{PLAIN} + {SMOOTHING}", (*DERIVATIVES, "noise_variance")),

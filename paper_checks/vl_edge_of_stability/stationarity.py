@@ -240,6 +240,7 @@ THEOREM = Theorem(
     corollaries=(
         Claim(
             name="on the way",
+            statement=r"\mathbb E\,x_t^2 = V + (1 - \rho\lambda)^{2t} (x_0^2 - V)",
             kind=IDENTITY,
             domain=Domain(
                 "learning_rate * eigenvalue < 3",
@@ -259,6 +260,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="mean-square limit",
+            statement=r"\mathbb E\,x_t^2 \text{ converges} \iff \lambda < 2 / \rho,\ \text{whatever the signal}",
             kind=TIGHT,
             domain=Domain(signal_to_noise=positive.between(0.01, 100), learning_rate=positive.between(0.01, 10)),
             formula=lambda signal_to_noise, learning_rate: stability.gradient_descent_sharpness_limit(learning_rate),
@@ -272,6 +274,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="signal at stationarity",
+            statement=r"N\lambda^2 V / s^2 = \rho\lambda^3 / (2 - \rho\lambda)",
             kind=IDENTITY,
             domain=STABLE,
             formula=parse(SIGNAL, NAMES),
@@ -290,6 +293,7 @@ THEOREM = Theorem(
         ),
         Claim(
             name="edge at stationarity",
+            statement=r"H\big(N\lambda^2 V / s^2;\rho\big) = \lambda",
             kind=IDENTITY,
             domain=STABLE,
             formula=edge_at(variational.stationary_variance),
