@@ -1,8 +1,10 @@
 """The command line as a user meets it: output, exit codes, one-sentence errors."""
 
 import json
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -275,3 +277,12 @@ def test_arithmetic_errors_and_broken_files_are_one_sentence(run, mine, monkeypa
 def test_a_formula_without_a_finite_value_is_refuted_without_noise(run, formula):
     code, _, err = run("challenge", "vl.noise-ball", formula, "--budget", "quick", "--rng", 0)
     assert (code, err) == (1, "")
+
+
+def test_the_readme_shows_what_the_challenge_prints(run):
+    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+    command, *shown = readme.partition("$ quadlab ")[2].partition("```")[0].rstrip().splitlines()
+    code, out, _ = run(*shlex.split(command))
+    assert code == 1
+    for line, printed in zip(shown, out.splitlines(), strict=True):
+        assert printed.startswith(line.removesuffix("...")) if line.endswith("...") else printed == line
