@@ -5,7 +5,7 @@
 
 Subpackages are loaded when first used, so that `import quadlab` costs nothing:
 theory (closed forms), dynamics (update rules), problems, derive (symbolic), moments (exact numeric),
-simulate (compiled), verify (evidence and verdicts), report (tables and figures).
+simulate (compiled), estimate (from your own trajectories), verify (evidence and verdicts), report (tables and figures).
 """
 
 from importlib import import_module
@@ -16,6 +16,7 @@ __all__ = [
     "__version__",
     "derive",
     "dynamics",
+    "estimate",
     "moments",
     "problems",
     "report",

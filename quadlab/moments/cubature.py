@@ -24,7 +24,7 @@ def noise_points(rule, values):
 
     >>> from quadlab.dynamics import sgd_additive_noise
     >>> points, weights = noise_points(sgd_additive_noise(), {})
-    >>> [round(float(weights @ points[:, 0]**k), 12) for k in range(6)]
+    >>> [round(float(weights @ points[:, 0]**k), 12) + 0.0 for k in range(6)]  # + 0.0 makes -0.0 a 0.0
     [1.0, 0.0, 1.0, 0.0, 3.0, 0.0]
     """
     columns, weights = [], []

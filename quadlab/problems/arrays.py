@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from quadlab.theory.intervals import real
+from quadlab.theory.intervals import real, require_broadcast
 
-__all__ = ["numbers", "read_only"]
+__all__ = ["numbers", "read_only", "vectors"]
 
 _SHAPES = ("a number", "a non-empty vector", "a non-empty matrix")
 
@@ -42,3 +42,23 @@ def read_only(name, value, dimensions, domain=real):
         raise ValueError(f"{name} must be {_SHAPES[dimensions]}, got shape {array.shape}")
     array.setflags(write=False)
     return array
+
+
+def vectors(dimension, **values):
+    """The `name=value` given as float64 arrays of shape (..., dimension), broadcast against each other.
+
+    >>> weights, vector = vectors(2, weights=[[1, 2], [3, 4]], vector=[0, 1])
+    >>> vector
+    array([[0., 1.],
+           [0., 1.]])
+    >>> vectors(3, weights=[1, 2])
+    Traceback (most recent call last):
+    ...
+    ValueError: weights must have shape (..., 3), got shape (2,)
+    """
+    arrays = {name: numbers(name, value) for name, value in values.items()}
+    for name, array in arrays.items():
+        if array.ndim == 0 or array.shape[-1] != dimension:
+            raise ValueError(f"{name} must have shape (..., {dimension}), got shape {array.shape}")
+    require_broadcast(**arrays)
+    return np.broadcast_arrays(*arrays.values())

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from quadlab.problems.arrays import read_only
-from quadlab.problems.csv_data import closest, read_csv
+from quadlab.problems.csv_data import read_csv
+from quadlab.problems.features import bundled_dataset, named_features
 from quadlab.problems.quadratic import Quadratic
 
 __all__ = ["LeastSquares"]
@@ -55,20 +56,11 @@ class LeastSquares(Quadratic):
     def __init__(self, features, targets, *, feature_names=None, name="least squares", standardize=False):
         features = read_only("features", features, dimensions=2)
         targets = read_only("targets", targets, dimensions=1)
-        rows, columns = features.shape
+        rows = len(features)
         if len(targets) != rows:
             raise ValueError(f"targets must have shape ({rows},) like features, got shape {targets.shape}")
-        names = tuple(f"x{i + 1}" for i in range(columns)) if feature_names is None else tuple(feature_names)
-        if len(set(names)) != columns or len(names) != columns:
-            raise ValueError(f"feature_names must be {columns} distinct names, got {names}")
-        dropped: tuple[str, ...] = ()
+        features, names, dropped = named_features(features, feature_names, standardize)
         if standardize:
-            varies = features.min(axis=0) < features.max(axis=0)
-            if not varies.any():
-                raise ValueError(f"features must have a column that varies, got {columns} constant")
-            dropped = tuple(name for name, keep in zip(names, varies, strict=True) if not keep)
-            names = tuple(name for name, keep in zip(names, varies, strict=True) if keep)
-            features = read_only("features", _standardized(features[:, varies]), dimensions=2)
             targets = read_only("targets", targets - targets.mean(), dimensions=1)
         vars(self).update(features=features, targets=targets, feature_names=names, dropped=dropped)
         minimizer = np.linalg.lstsq(features, targets)[0]
@@ -97,15 +89,8 @@ class LeastSquares(Quadratic):
         >>> round(problem.sharpness, 3), round(problem.condition_number)
         (4.024, 470)
         """
-        if name not in _DATASETS:
-            raise ValueError(
-                f"name must be one of {', '.join(_DATASETS)}, got {name!r}; the closest is {closest(name, _DATASETS)!r}"
-            )
-        from sklearn import datasets
-
-        data = getattr(datasets, f"load_{name}")()
-        names = [str(feature) for feature in data.feature_names]
-        return cls(data.data, data.target, feature_names=names, name=name, standardize=standardize)
+        features, targets, names = bundled_dataset(name, _DATASETS)
+        return cls(features, targets, feature_names=names, name=name, standardize=standardize)
 
     @classmethod
     def from_csv(cls, path, target, standardize=True):
@@ -141,10 +126,3 @@ class LeastSquares(Quadratic):
         values = np.zeros(columns)
         values[: len(singular)] = singular**2 / rows
         return read_only("eigenvalues", values[::-1], 1), read_only("eigenvectors", basis[::-1].T, 2)
-
-
-def _standardized(columns):
-    centred = columns - columns.mean(axis=0)
-    # squares of very large or very small entries leave the floating-point range
-    centred = centred / np.abs(centred).max(axis=0)
-    return centred / centred.std(axis=0)

@@ -6,7 +6,7 @@ from math import inf
 
 import numpy as np
 
-from quadlab.problems.arrays import numbers, read_only
+from quadlab.problems.arrays import read_only, vectors
 from quadlab.theory.intervals import non_negative
 
 __all__ = ["Quadratic"]
@@ -164,8 +164,30 @@ class Quadratic:
         """
         return self._displacement(weights) @ self.hessian
 
+    def hessian_product(self, weights, vector):
+        """Hessian times a vector, H v: the same at all weights.
+
+        Parameters: weights and vector of shape (..., dimension), leading axes broadcast. Returns that shape.
+        Raises ValueError when an argument is not finite or the shapes do not fit.
+
+        >>> Quadratic.diagonal([1.0, 4.0]).hessian_product([5.0, 5.0], [1.0, 2.0])
+        array([1., 8.])
+        """
+        _, vector = vectors(self.dimension, weights=weights, vector=vector)
+        return vector @ self.hessian
+
+    def third_derivative_product(self, weights, first, second):
+        """Third derivative contracted with two vectors: zero, the Hessian is constant.
+
+        Parameters: weights, first and second of shape (..., dimension), leading axes broadcast. Returns that shape.
+        Raises ValueError when an argument is not finite or the shapes do not fit.
+
+        >>> Quadratic.diagonal([1.0, 4.0]).third_derivative_product([5.0, 5.0], [1.0, 2.0], [[3.0, 4.0]])
+        array([[0., 0.]])
+        """
+        weights, _, _ = vectors(self.dimension, weights=weights, first=first, second=second)
+        return np.zeros(weights.shape)
+
     def _displacement(self, weights):
-        weights = numbers("weights", weights)
-        if weights.ndim == 0 or weights.shape[-1] != self.dimension:
-            raise ValueError(f"weights must have shape (..., {self.dimension}), got shape {weights.shape}")
+        (weights,) = vectors(self.dimension, weights=weights)
         return weights - self.minimizer

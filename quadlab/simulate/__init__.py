@@ -1,7 +1,11 @@
-"""Simulation: a rule on eigenmodes, compiled; and optimisers on full matrices, which know no eigenbasis."""
+"""Simulation: a rule on eigenmodes, compiled; optimisers on full matrices, which know no eigenbasis; single paths of an
+optimiser on any smooth loss, and the flows they are compared with.
+"""
 
 from quadlab.simulate.ensemble import DivergenceError, Ensemble
+from quadlab.simulate.flows import flow, gradient_flow, modified_flow
 from quadlab.simulate.modes import Snapshot, simulate
+from quadlab.simulate.paths import descend, global_error, local_error
 from quadlab.simulate.weights import (
     GradientDescent,
     HeavyBall,
@@ -20,6 +24,12 @@ __all__ = [
     "Snapshot",
     "StochasticGradientDescent",
     "VariationalGradientDescent",
+    "descend",
+    "flow",
+    "global_error",
+    "gradient_flow",
+    "local_error",
+    "modified_flow",
     "simulate",
     "simulate_weights",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 
 __all__ = [
     "asinh", "cbrt", "cos", "cosh", "erf", "erf_between", "erfc", "exact_arithmetic", "exp", "greater", "hypot",
-    "is_arb", "is_symbolic", "log", "maximum", "quotient", "sin", "sinh", "sqrt", "where",
+    "is_arb", "is_symbolic", "log", "log1p", "maximum", "quotient", "sin", "sinh", "sqrt", "where",
 ]  # fmt: skip
 
 
@@ -89,6 +89,7 @@ sqrt = _elementwise("sqrt", np.sqrt)
 cbrt = _elementwise("cbrt", np.cbrt, ball=lambda x: x if x in (0, inf) else x.root(3))
 exp = _elementwise("exp", np.exp)
 log = _elementwise("log", np.log)
+log1p = _elementwise("log1p", np.log1p, symbolic=lambda x: log(1 + x))
 sin = _elementwise("sin", np.sin)
 cos = _elementwise("cos", np.cos)
 sinh = _elementwise("sinh", np.sinh)

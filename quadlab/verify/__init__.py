@@ -7,6 +7,7 @@ from quadlab.verify.domain import Directions, Domain, SymmetricMatrix
 from quadlab.verify.experiments import RuleExperiment, WeightsExperiment
 from quadlab.verify.formula import parse
 from quadlab.verify.library import file_of, load, paper_of, papers, theorem_files, theorems
+from quadlab.verify.orders import ErrorOrder
 from quadlab.verify.runner import Report, verify
 from quadlab.verify.sampled import EdgeBracket, Equivalence, Measurement
 from quadlab.verify.store import Store, record
@@ -55,6 +56,7 @@ __all__ = [
     "Domain",
     "EdgeBracket",
     "Equivalence",
+    "ErrorOrder",
     "Evidence",
     "Inequality",
     "Interval",

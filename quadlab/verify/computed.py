@@ -2,9 +2,20 @@
 
 import numpy as np
 
+from quadlab.estimate import convergence_order
 from quadlab.verify.formula import Formula
 from quadlab.verify.theorem import ASYMPTOTIC, LIMIT, LOWER, UPPER
-from quadlab.verify.verdict import ERROR, INCONCLUSIVE, OUT_OF_DOMAIN, REFUTED, SKIPPED, VERIFIED, Evidence, Verdict
+from quadlab.verify.verdict import (
+    ERROR,
+    INCONCLUSIVE,
+    OUT_OF_DOMAIN,
+    REFUTED,
+    SKIPPED,
+    VERIFIED,
+    Evidence,
+    Verdict,
+    combine,
+)
 
 __all__ = ["at_point", "prepare"]
 
@@ -107,7 +118,7 @@ def _columns(points):
 
 
 def _prepare_window(claim, rng):
-    """Slope of log |formula / oracle - 1| against the log of the parameter, in the window fixed in advance."""
+    """Order at which formula / oracle - 1 vanishes, as a confidence interval, in the window fixed in advance."""
     window = claim.window
     grid = np.geomspace(window.low, window.high, 9)
     points = claim.domain.draw(rng, max(1, claim.points // len(grid)))
@@ -115,27 +126,40 @@ def _prepare_window(claim, rng):
     exact = [[claim.oracle(**point) for point in line] for line in lines]
 
     def judge(candidate):
-        worst, witness = 0.0, None
+        verdicts, worst = [], np.inf
         for line, values in zip(lines, exact, strict=True):
             errors = np.abs(np.divide([_without_rounding(candidate, p) for p in line], values) - 1)
-            with np.errstate(divide="ignore"):
-                logs = np.log(errors)
-            slope = np.polyfit(np.log(grid), logs, 1)[0] if np.isfinite(logs).all() else np.nan
-            # a remainder of higher order satisfies the statement, and so does none but rounding
-            short = window.order - slope if window.order > 0 else slope - window.order
-            miss = 0.0 if errors.max() < ROUNDING else np.nan if np.isnan(short) else max(short, 0.0)
-            if not miss <= window.tolerance and witness is None:
-                witness = {**line[-1], "slope": slope, "expected_slope": window.order}
-            worst = float(np.fmax(worst, miss)) if np.isfinite(miss) else np.inf
+            verdict, surplus = _order_verdict(window, grid, errors, line[-1])
+            verdicts.append(verdict)
+            worst = min(worst, surplus)
         figures = {
             "points": len(lines) * len(grid),
             "window": [window.parameter, window.low, window.high],
-            "expected_slope": window.order,
-            "largest_shortfall_of_the_slope": worst,
+            "expected_order": window.order,
+            "tolerance": window.tolerance,
+            "smallest_surplus": worst,
         }
-        if witness is None:
-            return Evidence("computed", Verdict(VERIFIED), claim.name, figures)
-        reason = f"slope {witness['slope']:.4g}, expected {window.order:.4g}"
-        return Evidence("computed", Verdict(REFUTED, reason, witness), claim.name, figures)
+        return Evidence("computed", combine(verdicts), claim.name, figures)
 
     return judge
+
+
+def _order_verdict(window, grid, errors, point):
+    """The verdict on one line of errors, and by how much the order certainly exceeds the expected one.
+
+    A remainder of higher order satisfies the statement, and so does none but rounding.
+    """
+    if errors.max() < ROUNDING:
+        return Verdict(VERIFIED), np.inf
+    sign = 1 if window.order > 0 else -1
+    if not (np.isfinite(errors).all() and errors.all()):
+        witness = {**point, "expected_order": window.order}
+        return Verdict(REFUTED, "formula / oracle - 1 is zero or not finite in parts of the window", witness), -np.inf
+    found = convergence_order(grid, errors, limit="small" if sign > 0 else "large")
+    surplus, at_most = sorted((sign * found.low - abs(window.order), sign * found.high - abs(window.order)))
+    if surplus >= -window.tolerance:
+        return Verdict(VERIFIED), surplus
+    if at_most >= -window.tolerance:
+        return Verdict(INCONCLUSIVE, f"order {found}, expected {window.order:.4g}: the interval is too wide"), surplus
+    witness = {**point, "order": found.value, "expected_order": window.order}
+    return Verdict(REFUTED, f"order {found}, expected {window.order:.4g}", witness), surplus

@@ -195,7 +195,7 @@ _LOGIC = {
 }  # fmt: skip
 _FUNCTIONS = {
     name: (getattr(elementary, name), 1, 1)
-    for name in ("sqrt", "exp", "log", "sin", "cos", "sinh", "cosh", "asinh", "erf", "erfc")
+    for name in ("sqrt", "exp", "log", "log1p", "sin", "cos", "sinh", "cosh", "asinh", "erf", "erfc")
 } | {
     "where": (elementary.where, 3, 3), "abs": (abs, 1, 1), "sum": (_total, 1, 1),
     "min": (partial(_choose, "Min", "min", np.minimum), 2, 50),

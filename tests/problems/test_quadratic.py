@@ -196,6 +196,18 @@ def test_bad_weights_are_refused(problem, method, weights, message):
         getattr(problem, method)(weights)
 
 
+def test_second_and_third_derivatives_are_those_of_a_quadratic_everywhere(problem):
+    weights, vector, other = np.random.default_rng(4).normal(size=(3, 2, problem.dimension))
+    expected = [[row @ column for column in problem.hessian.T] for row in vector]
+    np.testing.assert_allclose(problem.hessian_product(weights, vector), expected, rtol=1e-12)
+    np.testing.assert_array_equal(
+        problem.hessian_product(1e6 * weights, vector), problem.hessian_product(weights, vector)
+    )
+    third = problem.third_derivative_product(weights[:, None, :], vector, other)
+    assert third.shape == (2, 2, 5)
+    assert not third.any()
+
+
 def test_numbers_takes_exact_numbers_but_no_text():
     np.testing.assert_array_equal(numbers("x", [sympy.Rational(1, 2), 2]), [0.5, 2.0])
     with pytest.raises(ValueError, match="x must be finite"):

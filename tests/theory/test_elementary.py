@@ -25,7 +25,7 @@ from quadlab.theory.elementary import (
     where,
 )
 
-ONE_ARGUMENT = ["asinh", "cbrt", "cos", "cosh", "erf", "erfc", "exp", "log", "sin", "sinh", "sqrt"]
+ONE_ARGUMENT = ["asinh", "cbrt", "cos", "cosh", "erf", "erfc", "exp", "log", "log1p", "sin", "sinh", "sqrt"]
 TWO_ARGUMENTS = {
     "hypot": lambda x, y: mp.sqrt(x * x + y * y),
     "maximum": max,
@@ -110,7 +110,7 @@ def test_hypot_neither_overflows_nor_underflows():
     assert hypot(3e-200, 4e-200) == pytest.approx(5e-200, rel=1e-14, abs=0)
 
 
-@pytest.mark.parametrize("name", ["sqrt", "cbrt", "sinh", "cosh", "asinh", "exp", "log"])
+@pytest.mark.parametrize("name", ["sqrt", "cbrt", "sinh", "cosh", "asinh", "exp", "log", "log1p"])
 def test_balls_reach_infinity(name):
     assert getattr(elementary, name)(flint.arb("inf")) == np.inf
 

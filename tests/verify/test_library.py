@@ -62,5 +62,5 @@ def test_a_file_that_fails_leaves_nothing_behind(tmp_path):
 
 
 def test_an_unknown_paper_is_named():
-    with pytest.raises(ValueError, match="paper must be one of vl_edge_of_stability .*got 'vl_edge'"):
+    with pytest.raises(ValueError, match="implicit_gradient_regularization, vl_edge.*got 'vl_edge'"):
         v.theorem_files("vl_edge")

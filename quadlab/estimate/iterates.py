@@ -1,0 +1,50 @@
+"""What a few consecutive iterates say about the flow through them."""
+
+import numpy as np
+
+from quadlab.theory.intervals import positive, real
+
+__all__ = ["modified_vector_field"]
+
+
+def modified_vector_field(iterates, learning_rate):
+    """The field at the first iterate whose flow runs through the iterates, by differences.
+
+    f~(theta_0) = (1/h) sum_{n=1}^N (-1)^(n-1)/n Delta^n theta_0,  from  h D~ = log(1 + Delta)
+
+    Parameters
+    ----------
+    iterates : theta_0, ..., theta_N of gradient descent, shape (N + 1, P), N >= 1.
+    learning_rate : h > 0.
+
+    Returns
+    -------
+    Array of shape (P,), exact up to O(h^N).
+
+    Raises
+    ------
+    ValueError: the iterates are fewer than two, not finite or not a matrix; the learning rate is not positive.
+
+    Source: Hairer, Lubich, Wanner, Geometric Numerical Integration, chapter IX; the twin of
+    `quadlab.derive.modified_equation` on numbers.
+
+    >>> halving = [[8.0], [4.0], [2.0], [1.0]]
+    >>> modified_vector_field(halving, learning_rate=0.5)  # tends to 8 log(1/2) / 0.5 = -11.09
+    array([-10.66666667])
+    """
+    step = float(_scalar("learning_rate", learning_rate))
+    points = np.asarray(real.check("iterates", iterates))
+    if points.ndim != 2 or len(points) < 2 or points.shape[1] == 0:
+        raise ValueError(f"iterates must have shape (N + 1, P) with N, P >= 1, got shape {points.shape}")
+    total, difference = np.zeros(points.shape[1]), points
+    for n in range(1, len(points)):
+        difference = np.diff(difference, axis=0)
+        total += (-1) ** (n - 1) / n * difference[0]
+    return total / step
+
+
+def _scalar(name, value):
+    checked = positive.check(name, value)
+    if np.ndim(checked):
+        raise ValueError(f"{name} must be one number, got shape {np.shape(checked)}")
+    return checked

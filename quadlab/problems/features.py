@@ -1,0 +1,71 @@
+"""Feature matrices from arrays and from scikit-learn's data sets: named, and standardized on request."""
+
+import numpy as np
+
+from quadlab.problems.arrays import read_only
+from quadlab.problems.csv_data import closest
+
+__all__ = ["bundled_dataset", "named_features"]
+
+
+def bundled_dataset(name, choices):
+    """Features, targets and feature names of a data set that ships with scikit-learn.
+
+    Parameters
+    ----------
+    name : one of `choices`
+    choices : the data sets that suit the problem, as in scikit-learn's load_...
+
+    Raises
+    ------
+    ValueError: the name is not one of the choices.
+
+    >>> features, targets, names = bundled_dataset("diabetes", ["diabetes", "digits"])
+    >>> features.shape, targets.shape, names[:2]
+    ((442, 10), (442,), ('age', 'sex'))
+    """
+    if name not in choices:
+        raise ValueError(
+            f"name must be one of {', '.join(choices)}, got {name!r}; the closest is {closest(name, choices)!r}"
+        )
+    from sklearn import datasets
+
+    data = getattr(datasets, f"load_{name}")()
+    return data.data, data.target, tuple(str(feature) for feature in data.feature_names)
+
+
+def named_features(features, feature_names, standardize):
+    """Features as a problem keeps them, their names, and the names of the constant features left out.
+
+    Parameters
+    ----------
+    features : shape (rows, columns), finite
+    feature_names : one distinct name per column; None for x1, x2, ...
+    standardize : shift and scale every column to mean 0 and variance 1, and leave out constant columns
+
+    Raises
+    ------
+    ValueError: the names do not fit, or every column is constant when standardizing.
+
+    >>> named_features(np.array([[1.0, 5.0], [3.0, 5.0]]), None, standardize=True)
+    (array([[-1.], [ 1.]]), ('x1',), ('x2',))
+    """
+    columns = features.shape[1]
+    names = tuple(f"x{i + 1}" for i in range(columns)) if feature_names is None else tuple(feature_names)
+    if len(set(names)) != columns or len(names) != columns:
+        raise ValueError(f"feature_names must be {columns} distinct names, got {names}")
+    if not standardize:
+        return features, names, ()
+    varies = features.min(axis=0) < features.max(axis=0)
+    if not varies.any():
+        raise ValueError(f"features must have a column that varies, got {columns} constant")
+    dropped = tuple(name for name, keep in zip(names, varies, strict=True) if not keep)
+    kept = tuple(name for name, keep in zip(names, varies, strict=True) if keep)
+    return read_only("features", _standardized(features[:, varies]), dimensions=2), kept, dropped
+
+
+def _standardized(columns):
+    centred = columns - columns.mean(axis=0)
+    # squares of very large or very small entries leave the floating-point range
+    centred = centred / np.abs(centred).max(axis=0)
+    return centred / centred.std(axis=0)

@@ -1,0 +1,83 @@
+"""Evidence by orders of errors: verified, refuted and undecided for the right reasons."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quadlab import verify as v
+from quadlab.theory.intervals import whole_positive
+
+STEPS = tuple(np.geomspace(1e-3, 8e-3, 9))
+NOISE = np.random.default_rng(0).standard_normal(9)
+EVIDENCE = v.ErrorOrder(
+    settings=({"power": 1}, {"power": 3}),
+    error=lambda formula, setting, step: 5 * step ** setting["power"] * (1 + step),
+    steps=STEPS,
+    order=lambda formula, setting: formula(**setting),
+)
+
+
+def judge(evidence, formula):
+    return evidence.prepare(formula, rng=np.random.SeedSequence(0), budget="quick", claim="main")(formula)
+
+
+def test_the_right_order_is_verified_and_recorded():
+    found = judge(EVIDENCE, lambda power: power)
+    assert found.verdict.word == v.VERIFIED
+    assert found.kind == "sampled"
+    assert found.claim == "main"
+    low, high = found.figures["comparisons"][1]["interval"]
+    assert low < 3.01 < high + 0.01
+    assert found.figures["steps"] == list(STEPS)
+
+
+@pytest.mark.parametrize("wrong", [lambda power: power + 1, lambda power: power - 0.2, lambda power: 1])
+def test_a_wrong_order_is_refuted_with_its_setting(wrong):
+    found = judge(EVIDENCE, wrong)
+    assert found.verdict.word == v.REFUTED
+    assert found.verdict.witness["power"] in {1, 3}
+    assert "measured order" in found.verdict.reason
+
+
+def test_errors_that_scatter_leave_it_open():
+    noisy = replace(
+        EVIDENCE,
+        error=lambda formula, setting, step: step * np.exp(0.2 * NOISE[STEPS.index(step)]),
+        settings=({"power": 1},),
+    )
+    assert judge(noisy, lambda power: power).verdict.word == v.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("error", [0.0, np.nan, np.inf])
+def test_an_error_that_is_no_positive_number_is_refuted(error):
+    broken = replace(EVIDENCE, error=lambda formula, setting, step: error)
+    assert judge(broken, lambda power: power).verdict.word == v.REFUTED
+
+
+def test_a_formula_may_enter_the_run_instead():
+    gain = replace(
+        EVIDENCE,
+        settings=({"power": 1},),
+        error=lambda formula, setting, step: abs(step / 4 - formula(step)) + step**2,
+        order=lambda formula, setting: 2,
+    )
+    assert judge(gain, lambda step: step / 4).verdict.word == v.VERIFIED
+    assert judge(gain, lambda step: step / 2).verdict.word == v.REFUTED
+
+
+def test_a_theorem_can_rest_on_it():
+    theorem = v.Theorem(
+        id="test.order",
+        title="an order",
+        source="none",
+        kind=v.IDENTITY,
+        domain=v.Domain(power=whole_positive),
+        formula=lambda power: power,
+        simulation=EVIDENCE,
+        mutants={"one more": "power + 1"},
+    )
+    report = v.verify(theorem, rng=0, budget="quick")
+    assert report.verdict.word == v.VERIFIED
+    assert not report.survivors
+    assert theorem.challenge("2 * power", rng=0).verdict.word == v.REFUTED
