@@ -48,8 +48,9 @@ def test_list_names_every_theorem(run):
     code, out, _ = run("list")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == list(v.theorems())
-    code, out, _ = run("list", "--paper", "vl_edge_of_stability", "--json")
-    assert {json.loads(line)["paper"] for line in out.splitlines()} == {"vl_edge_of_stability"}
+    for paper in v.papers():
+        code, out, _ = run("list", "--paper", paper, "--json")
+        assert {json.loads(line)["paper"] for line in out.splitlines()} == {paper}
 
 
 def test_show_prints_statement_domain_derivation_caveats_source(run):
@@ -164,7 +165,7 @@ def test_verify_on_the_users_data(run, tmp_path):
 BAD = [
     (["verify", "vl.descent-egde"], "no theorem has the id 'vl.descent-egde' (closest: vl.descent-edge"),
     (["verify", "missing.py"], "there is no file missing.py"),
-    (["verify", "--paper", "vl_edge"], "paper must be one of vl_edge_of_stability (closest: vl_edge_of_stability)"),
+    (["verify", "--paper", "vl_edge"], "vl_edge_of_stability (closest: vl_edge_of_stability), got 'vl_edge'"),
     (["verify", "vl.descent-edge", "--paper", "vl_edge_of_stability"], "give either theorems or --paper"),
     (["verify", "--rng", "-1"], "Invalid value for '--rng'"),
     (["verify", "--budget", "huge"], "Invalid value for '--budget'"),

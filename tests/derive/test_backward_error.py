@@ -4,6 +4,7 @@ import itertools
 from math import factorial
 
 import mpmath
+import numpy as np
 import pytest
 import sympy
 from sympy import Rational
@@ -266,3 +267,15 @@ def test_an_elementary_differential_needs_matching_symbols():
 def test_a_field_in_time_can_be_made_autonomous():
     first = derive.modified_equation([A * t, 1], [A, t], 1)[1]
     assert sympy.expand(first[0] + (A * t**2 + A) / 2) == 0
+
+
+def test_a_field_on_numbers_sums_its_series():
+    fields = derive.modified_equation(FIELD, [A, B], 3)
+    numeric = derive.numeric_field(fields, [A, B])
+    exact = sum((Rational(1, 50) ** k * f.subs(START) for k, f in enumerate(fields)), sympy.zeros(2, 1))
+    np.testing.assert_allclose(numeric(np.array([2.8, 3.5]), 0.02), np.array(exact, dtype=float).ravel(), rtol=1e-13)
+
+
+def test_a_field_with_free_symbols_has_no_numbers():
+    with pytest.raises(ValueError, match="coefficients must hold no symbols but the state a, got b"):
+        derive.numeric_field(derive.modified_equation([A * B], [A], 1), [A])

@@ -40,19 +40,25 @@ def test_a_wrong_order_is_refuted_with_its_setting(wrong):
     assert "measured order" in found.verdict.reason
 
 
-def test_errors_that_scatter_leave_it_open():
+@pytest.mark.parametrize("scatter", [0.05, 0.2])
+def test_errors_that_scatter_leave_it_open(scatter):
+    """Even where the estimate itself lies within the margin."""
     noisy = replace(
         EVIDENCE,
-        error=lambda formula, setting, step: step * np.exp(0.2 * NOISE[STEPS.index(step)]),
+        error=lambda formula, setting, step: step * np.exp(scatter * NOISE[STEPS.index(step)]),
         settings=({"power": 1},),
     )
-    assert judge(noisy, lambda power: power).verdict.word == v.INCONCLUSIVE
+    found = judge(noisy, lambda power: power)
+    assert found.verdict.word == v.INCONCLUSIVE
+    if scatter == 0.05:
+        assert abs(found.figures["comparisons"][0]["estimate"] - 1) < 0.1
 
 
 @pytest.mark.parametrize("error", [0.0, np.nan, np.inf])
 def test_an_error_that_is_no_positive_number_is_refuted(error):
-    broken = replace(EVIDENCE, error=lambda formula, setting, step: error)
-    assert judge(broken, lambda power: power).verdict.word == v.REFUTED
+    for where in (STEPS, STEPS[:1]):
+        broken = replace(EVIDENCE, error=lambda formula, setting, step, where=where: error if step in where else step)
+        assert judge(broken, lambda power: power).verdict.word == v.REFUTED
 
 
 def test_a_formula_may_enter_the_run_instead():

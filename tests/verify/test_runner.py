@@ -171,6 +171,29 @@ def test_asymptotic_claims_fit_an_order():
     assert abs(report.evidence[0].figures["smallest_surplus"]) < 1e-3
 
 
+def asymptotic(oracle, window):
+    found = v.verify(
+        theorem(
+            kind=v.ASYMPTOTIC, formula=lambda a, b: a, oracle=oracle, window=window, mutants={"factor": "2 * a"},
+            derivation=None, certificate=None, enclosure=None, simulation=None,
+        ),
+        rng=0,
+    )  # fmt: skip
+    return found.evidence[0].verdict.word
+
+
+def test_an_order_at_infinity_is_read_there():
+    window = Window("b", 1e2, 1e3, -1)
+    assert asymptotic(lambda a, b: a / (1 + 1 / (b + 20)), window) == v.VERIFIED
+    assert asymptotic(lambda a, b: a / (1 + b**-0.7), window) == v.REFUTED
+    assert asymptotic(lambda a, b: a / (1 + b**-1.5), window) == v.VERIFIED
+
+
+def test_an_order_that_scatters_is_left_open():
+    word = asymptotic(lambda a, b: a / (1 + b * (1 + 0.1 * np.sin(1e4 * b))), Window("b", 1e-3, 1e-2, 1))
+    assert word == v.INCONCLUSIVE
+
+
 def test_the_same_seed_gives_the_same_report_and_other_theorems_do_not_matter():
     one, two = v.verify(theorem(), rng=5), v.verify(theorem(), rng=5)
     assert one.evidence == two.evidence
