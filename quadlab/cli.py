@@ -156,7 +156,8 @@ def verify(
     return exit_code(entry["verdict"] for entry in entries)
 
 
-@app.command()
+# a formula may begin with a minus and any letter, h among them
+@app.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 def challenge(
     target: Annotated[str, typer.Argument(metavar="ID or PATH", help="`quadlab show ID` names arguments and claims.")],
     formula: Annotated[str, typer.Argument(metavar="FORMULA", help='Such as "2 / learning_rate".')],

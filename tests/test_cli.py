@@ -234,6 +234,14 @@ def test_seed_and_budget_reach_the_evidence(run, tmp_path):
     assert found["standard"] > 3 * found["quick"]
 
 
+@pytest.mark.parametrize("formula", ["-hessian**2 * gradient / 3", "-(hessian**2) * gradient / 3"])
+def test_a_formula_may_begin_with_a_minus(run, formula):
+    code, out, _ = run("challenge", "igr.backward-error", formula, "--rng", 0)
+    assert code == 1
+    assert out.startswith(f"REFUTED: {formula} ")
+    assert run("challenge", "igr.backward-error", formula, "--claimm", "x")[0] == 3
+
+
 def test_a_challenge_has_a_seed_and_a_budget(run, monkeypatch):
     asked = []
 

@@ -26,17 +26,6 @@ MODELS = ("product model", "logistic regression")
 RATES = tuple(np.geomspace(1e-3, 4e-3, 9))
 
 
-def taylor_polynomial(degree):
-    """A loss in two parameters with a free symbol for every derivative at the origin, and the parameters."""
-    a, b = sympy.symbols("a b")
-    monomials = [(j, n - j) for n in range(1, degree + 1) for j in range(n + 1)]
-    loss = sum(
-        sympy.Symbol(f"E{j}{k}", real=True) * a**j * b**k / (sympy.factorial(j) * sympy.factorial(k))
-        for j, k in monomials
-    )
-    return loss, (a, b)
-
-
 @cache
 def fields_of_product_model():
     return derive.modified_equation([-LOSS.diff(A), -LOSS.diff(B)], [A, B], 2)
@@ -49,7 +38,8 @@ def penalty(learning_rate, **_):
 
 def penalty_that_cancels(formula):
     """On any loss: minus the gradient of the penalty, and the field f_1 it must equal, to leading order in h."""
-    loss, parameters = taylor_polynomial(3)
+    parameters = sympy.symbols("a b")
+    loss = derive.taylor_loss(parameters, 3)
     gradient = [loss.diff(p) for p in parameters]
     first = derive.modified_equation([-g for g in gradient], parameters, 1)[1]
     slope = sum(g**2 for g in gradient)

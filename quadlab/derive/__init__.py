@@ -11,6 +11,7 @@ from quadlab.derive.descent import depressed_cubic, descent_polynomial, expected
 from quadlab.derive.expectation import expectation
 from quadlab.derive.linear import sharpness_limit, smallest_positive_root, transition_matrix
 from quadlab.derive.moments import mean_square_limit, second_moment_recursion, stationary_covariance
+from quadlab.derive.taylor import taylor_loss
 from quadlab.derive.trees import elementary_differential
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "sharpness_limit",
     "smallest_positive_root",
     "stationary_covariance",
+    "taylor_loss",
     "transition_matrix",
     "written_out",
 ]

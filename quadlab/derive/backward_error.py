@@ -54,7 +54,7 @@ def modified_equation(vector_field, state, order, momentum=0):
     def along(direction, components):
         return components.jacobian(symbols) * direction
 
-    series = _series(field, along, _combine_fields, _checked_order(order), _checked_momentum(momentum))
+    series = _series(field, along, _combine_fields, checked_order(order), _checked_momentum(momentum))
     return [_divided(numerator, momentum, k) for k, numerator in enumerate(series)]
 
 
@@ -69,7 +69,7 @@ def numeric_field(coefficients, state):
     >>> field([3.0], 0.1)  # -3 (1 + 0.1/2 + 0.01/3)
     array([-3.16])
     """
-    symbols, rate = _checked_symbols("state", state), sympy.Dummy("learning_rate")
+    symbols, rate = checked_symbols("state", state), sympy.Dummy("learning_rate")
     total = sum((rate**k * sympy.Matrix(f) for k, f in enumerate(coefficients)), sympy.zeros(len(symbols), 1))
     unknown = total.free_symbols - {rate, *symbols}
     if unknown:
@@ -94,7 +94,7 @@ def elementary_differentials(order, momentum=0):
     1/12 f''(f,f) + 1/3 f'f'f
     """
     start = {(): sympy.Integer(1)}
-    series = _series(start, _graft_along, _combine_trees, _checked_order(order), _checked_momentum(momentum))
+    series = _series(start, _graft_along, _combine_trees, checked_order(order), _checked_momentum(momentum))
     return [{tree: _divided(c, momentum, k) for tree, c in terms.items()} for k, terms in enumerate(series)]
 
 
@@ -140,7 +140,7 @@ def modified_loss(loss, parameters, learning_rate):
     >>> sympy.factor(modified_loss((1 - a * b) ** 2 / 2, (a, b), h))
     (a*b - 1)**2*(a**2*h + b**2*h + 2)/4
     """
-    symbols = _checked_symbols("parameters", parameters)
+    symbols = checked_symbols("parameters", parameters)
     rate = _sympified("learning_rate", learning_rate)
     if rate.is_negative or rate in (sympy.nan, sympy.oo, sympy.zoo) or (rate.is_number and not rate.is_real):
         raise ValueError(f"learning_rate must be a symbol or a number >= 0, got {learning_rate}")
@@ -197,7 +197,7 @@ def _graft_along(direction, terms):
 
 
 def _checked_field(vector_field, state):
-    symbols = _checked_symbols("state", state)
+    symbols = checked_symbols("state", state)
     components = [_sympified("vector_field", component) for component in _sequence("vector_field", vector_field)]
     if len(components) != len(symbols):
         raise ValueError(
@@ -216,7 +216,8 @@ def _checked_field(vector_field, state):
     return sympy.Matrix(components), symbols
 
 
-def _checked_symbols(name, given):
+def checked_symbols(name, given):
+    """`given` as a list; ValueError unless it is a non-empty sequence of distinct symbols."""
     symbols = _sequence(name, given)
     if not symbols or not all(isinstance(symbol, sympy.Symbol) for symbol in symbols):
         raise ValueError(f"{name} must be a non-empty sequence of symbols, got {given}")
@@ -251,9 +252,10 @@ def _assumptions(symbol):
     return ", ".join(key for key, value in sorted(symbol.assumptions0.items()) if value) or "none"
 
 
-def _checked_order(order):
-    if isinstance(order, bool) or not isinstance(order, Integral) or order < 0:
-        raise ValueError(f"order must be a whole number >= 0, got {order!r}")
+def checked_order(order, name="order"):
+    """`order` as an int; ValueError unless it is a whole number >= 0."""
+    if isinstance(order, bool) or not isinstance(order, Integral) or int(order) < 0:
+        raise ValueError(f"{name} must be a whole number >= 0, got {order!r}")
     return int(order)
 
 

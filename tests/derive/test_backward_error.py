@@ -279,3 +279,32 @@ def test_a_field_on_numbers_sums_its_series():
 def test_a_field_with_free_symbols_has_no_numbers():
     with pytest.raises(ValueError, match="coefficients must hold no symbols but the state a, got b"):
         derive.numeric_field(derive.modified_equation([A * B], [A], 1), [A])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_taylor_loss_has_its_symbols_as_derivatives(count):
+    parameters = sympy.symbols("u v w")[:count]
+    loss = derive.taylor_loss(parameters, 4)
+    origin = dict.fromkeys(parameters, 0)
+    expected = {}
+    for n in range(1, 5):
+        for numbers in itertools.combinations_with_replacement(range(count), n):
+            name = "E_" + "".join(str(k + 1) for k in numbers)
+            expected[name] = loss.diff(*(parameters[k] for k in numbers)).subs(origin)
+    assert all(str(value) == name for name, value in expected.items())
+    assert {str(symbol) for symbol in loss.free_symbols} - set(map(str, parameters)) == set(expected)
+    assert loss.subs(origin) == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "degree", "message"),
+    [
+        ([A], 0, "degree must be a whole number >= 1, got 0"),
+        ([A], True, "degree must be a whole number >= 0, got True"),
+        ([A, A], 2, "parameters must be distinct symbols"),
+        (sympy.symbols("a1:11"), 2, "parameters must be at most 9, got 10"),
+    ],
+)
+def test_bad_taylor_losses_are_refused(parameters, degree, message):
+    with pytest.raises(ValueError, match=message):
+        derive.taylor_loss(parameters, degree)
