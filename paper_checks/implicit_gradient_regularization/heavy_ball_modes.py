@@ -1,0 +1,340 @@
+"""On a quadratic the modified equation of heavy ball is known to all orders: its series is one of Legendre polynomials.
+
+Along an eigenvector two modes decay, with the roots of mu^2 - (1 + b - h l) mu + b as multipliers. The larger lasts,
+and the flow through it decays at the rate -log(mu) / h. h times this rate has, in h l, the derivative 1/S, where S^2 is
+a quadratic: the generating function of Legendre polynomials. Where the two roots meet, at h l = (1 - sqrt b)^2, the
+series stops converging; the roots become a complex pair, whose modulus sqrt b no longer depends on the curvature. Past
+(1 + sqrt b)^2 both are real and negative, and from h l = 2 (1 + b) on the larger one grows.
+"""
+
+from functools import partial
+
+import mpmath
+import numpy as np
+import sympy
+from scipy.optimize import bisect
+
+from quadlab.problems import Quadratic
+from quadlab.report import Figure, Panel, computed, run, theory
+from quadlab.simulate import HeavyBall, descend
+from quadlab.theory.elementary import sqrt
+from quadlab.theory.intervals import Interval, momentum_range, positive, real
+from quadlab.theory.modified_loss import heavy_ball_modified_eigenvalue
+from quadlab.theory.stability import heavy_ball_sharpness_limit
+from quadlab.verify import IDENTITY, LIMIT, TIGHT, Claim, Derivation, Domain, ErrorOrder, Statement, Theorem, Window
+
+RATE, CURVATURE = sympy.symbols("learning_rate eigenvalue", positive=True)
+MOMENTUM, ROOT, MULTIPLIER = sympy.symbols("momentum root_of_momentum multiplier", positive=True)
+CHARACTERISTIC = MULTIPLIER**2 - (1 + MOMENTUM - RATE * CURVATURE) * MULTIPLIER + MOMENTUM
+
+
+def one_step(z, momentum):
+    """(theta, previous theta) -> (next, theta) along an eigenvector, z = h l."""
+    return [[1 + momentum - z, -momentum], [1, 0]]
+
+
+def rate(eigenvalue, learning_rate, momentum):
+    """-log(mu) / h, complex, of the eigenvalue mu of largest modulus, Im mu >= 0, of one step, in 40 digits."""
+    with mpmath.workdps(40):
+        h, b = mpmath.mpf(float(learning_rate)), mpmath.mpf(float(momentum))
+        values, _ = mpmath.eig(mpmath.matrix(one_step(h * mpmath.mpf(float(eigenvalue)), b)))
+        larger = mpmath.chop(max(values, key=abs), 1e-25)
+        return complex(-mpmath.log(mpmath.mpc(larger.real, abs(larger.imag))) / h)
+
+
+def from_mode_equation(formula):
+    """exp(-h rate) solves the mode equation, and it is the root that is 1 where the curvature is 0."""
+    found = sympy.exp(-RATE * formula(CURVATURE, RATE, ROOT**2))
+    flat = sympy.exp(-RATE * formula(sympy.Integer(0), RATE, sympy.Rational(1, 4)))
+    equation = CHARACTERISTIC.subs({MULTIPLIER: found, MOMENTUM: ROOT**2})
+    return Derivation((("mode equation", CHARACTERISTIC),), {"mode equation": equation, "flat, b = 1/4": flat - 1})
+
+
+def series_coefficient(term, momentum):
+    """Coefficient of h^(term - 1) l^term in the rate: the last term of its truncation."""
+    last = int(term) - 1
+    one = sympy.Integer(1) if isinstance(momentum, sympy.Expr) else 1.0
+    truncated = partial(heavy_ball_modified_eigenvalue, one, one, momentum)
+    return truncated(order=last) - truncated(order=last - 1) if last else truncated(order=0)
+
+
+def from_square_root(formula, terms=4):
+    """d(h rate)/dz = 1/S on the larger root, S^2 = (1 - b - z)^2 - 4 b z; its series, squared, times S^2 is 1."""
+    z = sympy.Symbol("z")
+    square = (1 - MOMENTUM - z) ** 2 - 4 * MOMENTUM * z
+    slope = [k * formula(sympy.Integer(k), MOMENTUM) for k in range(1, terms + 1)]
+    series = np.convolve(np.convolve(slope, slope), sympy.Poly(square, z).all_coeffs()[::-1])
+    residuals = {f"z^{k}": series[k] - int(k == 0) for k in range(terms)}
+    residuals["positive branch"] = formula(sympy.Integer(1), MOMENTUM) - 1 / (1 - MOMENTUM)
+    return Derivation((("S^2", square),), residuals)
+
+
+def coefficients_on_circle(momentum, nodes=128):
+    """Taylor coefficients in z = h l of -log of the larger root, by Cauchy's integral formula inside the radius."""
+    radius = 0.7 * (1 - np.sqrt(momentum)) ** 2
+    circle = radius * np.exp(2j * np.pi * np.arange(nodes) / nodes)
+    larger = [max(np.linalg.eigvals(one_step(z, momentum)), key=abs) for z in circle]
+    return (np.fft.fft(-np.log(larger)) / nodes).real[:16] / radius ** np.arange(16)
+
+
+def ratio_of_coefficients(momentum, term):
+    """Coefficient `term` of the series over the next one, by the recurrence of Legendre polynomials at rho."""
+    ratio = rho = (1 + momentum) / (1 - momentum)
+    for k in range(1, round(term)):
+        ratio = ((2 * k + 1) * rho - k / ratio) / (k + 1)
+    return (1 - momentum) * (round(term) + 1) / round(term) / ratio
+
+
+def miss_of_truncation(formula, setting, learning_rate, momentum=0.25, time=1.0):
+    """Distance at a fixed time between heavy ball, started on its larger root, and the decay at a truncated rate."""
+    before = np.exp(learning_rate * rate(1.0, learning_rate, momentum).real)
+    optimiser = HeavyBall(learning_rate, momentum)
+    path = descend(Quadratic([[1.0]]), optimiser, [1.0], round(time / learning_rate), previous=[before])
+    truncated = heavy_ball_modified_eigenvalue(1.0, learning_rate, momentum, order=setting["order"])
+    return abs(path[-1, 0] - np.exp(-truncated * time))
+
+
+def boundary(learning_rate, momentum):
+    """Curvature up to which both multipliers of a step are real."""
+    return (1 - sqrt(momentum)) ** 2 / learning_rate
+
+
+def boundary_by_eigenvalues(learning_rate, momentum):
+    """By bisection on whether the eigenvalues of a step are real."""
+
+    def are_real(z):
+        return np.isreal(np.linalg.eigvals(one_step(z, momentum))).all() - 0.5
+
+    return bisect(are_real, 0, 1 + momentum, xtol=1e-16, rtol=1e-15) / learning_rate
+
+
+def from_discriminant(formula):
+    discriminant = sympy.factor((1 + ROOT**2 - RATE * CURVATURE) ** 2 - 4 * ROOT**2)
+    merged = sympy.solve(discriminant, CURVATURE)
+    smaller = min(merged, key=lambda value: value.subs({RATE: 1, ROOT: sympy.Rational(1, 2)}))
+    steps = (("discriminant of the mode equation", discriminant), ("the multipliers merge first at", smaller))
+    return Derivation(steps, {"boundary": formula(RATE, ROOT**2) - smaller})
+
+
+def real_up_to_boundary(formula):
+    b = sympy.Symbol("momentum", nonnegative=True)
+    are_real = (1 + b - RATE * CURVATURE) ** 2 >= 4 * b
+    goal = sympy.Equivalent(are_real, formula(RATE, b) >= CURVATURE)
+    yield Statement("the multipliers are real up to the boundary", goal, (b < 1, 1 + b > RATE * CURVATURE))
+
+
+def limit_by_rate(learning_rate, momentum):
+    """Curvature at which the modified rate, the real part of the exact sum, changes its sign."""
+    decay = partial(heavy_ball_modified_eigenvalue, learning_rate=1.0, momentum=momentum)
+    return bisect(lambda z: np.real(decay(z)), 1.5, 10.0, xtol=1e-14, rtol=1e-14) / learning_rate
+
+
+def from_alternation(formula):
+    at = sympy.solve(CHARACTERISTIC.subs(MULTIPLIER, -1), CURVATURE)[0]
+    return Derivation((("a multiplier is -1 at", at),), {"limit": formula(RATE, MOMENTUM) - at})
+
+
+def smaller_beyond(eigenvalue, learning_rate, momentum):
+    """The rate of the smaller root where the larger one alternates; the product of both is b."""
+    larger = np.real(heavy_ball_modified_eigenvalue(eigenvalue, learning_rate, momentum))
+    alternating = learning_rate * eigenvalue > (1 + np.sqrt(momentum)) ** 2
+    return -np.log(momentum) / learning_rate - larger if alternating else larger
+
+
+def rates_against_curvature(rng):
+    """Rates in units of gradient flow's, against the curvature in units of the zone boundary."""
+    rows, fine, coarse = [], np.linspace(0.01, 1.25, 125), np.linspace(0.05, 1.25, 13)
+    for momentum in (0.0, 0.05, 0.9):
+        edge = boundary(1.0, momentum)
+        fines, few = (x[x < 1] * edge if momentum == 0 else x * edge for x in (fine, coarse))
+        exact = np.real(heavy_ball_modified_eigenvalue(fines, 1.0, momentum))
+        found = [rate(z, 1.0, momentum).real for z in few]
+        rows += theory("momentum", f"b = {momentum:g}", fines / edge, exact * (1 - momentum) / fines)
+        rows += computed("momentum", f"b = {momentum:g}", few / edge, np.array(found) * (1 - momentum) / few)
+    momentum, fines = 0.5, fine * boundary(1.0, 0.5)
+    for name, order in (("whole series", None), *((f"order {n}", n) for n in (0, 1, 3, 10))):
+        values = np.real(heavy_ball_modified_eigenvalue(fines, 1.0, momentum, order))
+        rows += theory("order", name, fine, values * (1 - momentum) / fines)
+    return rows
+
+
+def mark_boundary(axes, rows):
+    axes.axvline(1, color="0.6", linewidth=0.8)
+    axes.set_xlim(0, 1.28)
+    axes.text(1.02, 0.86, "oscillating", fontsize=9, color="0.35")
+    axes.set_ylim(0.8, 3.6 if rows[0].panel == "momentum" else 2.9)
+
+
+Z = "learning_rate * eigenvalue"
+SPLIT = f"sqrt((1 + momentum - {Z})**2 - 4 * momentum)"
+TERM = Interval(1, np.inf, lower_closed=True, whole=True, typical=(1, 10))
+in_every_zone = partial(
+    Claim,
+    kind=IDENTITY,
+    domain=Domain(
+        eigenvalue=positive.between(0.5, 50),
+        learning_rate=positive.between(0.05, 0.1),
+        momentum=momentum_range.between(0, 0.7),
+    ),
+    scale=lambda eigenvalue, learning_rate, momentum: 1 / learning_rate,
+    points=100,
+)
+
+THEOREM = Theorem(
+    id="igr.heavy-ball-modes",
+    title="heavy ball's exact rate on a quadratic: the larger root, summed by Legendre polynomials",
+    source="derived here from the rule; Ghosh et al. 2023 for the first order",
+    kind=IDENTITY,
+    statement=r"hl < (1 - \sqrt b)^2:\quad \tilde l = -\tfrac1h\log\mu_+,\quad"
+    r" \mu_+ = 1 - \tfrac{2hl}{1 - b + hl + S},\ S^2 = (1 - b - hl)^2 - 4bhl;\quad"
+    r" h\tilde l = \sum_{k \ge 1} \tfrac{1}{k}\Big(\tfrac{hl}{1-b}\Big)^k P_{k-1}\Big(\tfrac{1+b}{1-b}\Big)",
+    domain=Domain(
+        f"{Z} < (1 - sqrt(momentum))**2",
+        eigenvalue=real,
+        learning_rate=positive.between(1e-3, 1),
+        momentum=momentum_range.between(0, 0.9),
+    ),
+    formula=heavy_ball_modified_eigenvalue,
+    derivation=from_mode_equation,
+    oracle=lambda **point: rate(**point).real,
+    points=100,
+    mutants={
+        "the smaller root": f"-log((1 + momentum - {Z} - {SPLIT}) / 2) / learning_rate",
+        "powers of rho for Legendre polynomials": "-log(1 - learning_rate * eigenvalue * (1 + momentum)"
+        " / (1 - momentum)**2) * (1 - momentum) / (learning_rate * (1 + momentum))",
+        "gradient descent at the effective step": f"-log(1 - {Z} / (1 - momentum)) / learning_rate",
+        "the penalised loss as exact": partial(heavy_ball_modified_eigenvalue, order=1),
+    },
+    corollaries=(
+        in_every_zone(
+            name="decay in every zone",
+            statement=r"\mathrm{Re}\,\tilde l = -\tfrac1h\ln|\mu|;\quad = -\tfrac{\ln b}{2h}\ \text{for}\ "
+            r"(1 - \sqrt b)^2 \le hl \le (1 + \sqrt b)^2",
+            formula=lambda **point: np.real(heavy_ball_modified_eigenvalue(**point)),
+            oracle=lambda **point: rate(**point).real,
+            mutants={
+                "constant everywhere": "-log(momentum) / (2 * learning_rate) + 0 * eigenvalue",
+                "the smaller root beyond the boundaries": smaller_beyond,
+                "gradient descent at the effective step": f"-log(abs(1 - {Z} / (1 - momentum))) / learning_rate",
+            },
+        ),
+        in_every_zone(
+            name="frequency",
+            statement=r"\mathrm{Im}\,\tilde l = -\tfrac1h\arg\mu,\quad 0\ \text{up to}\ (1 - \sqrt b)^2,"
+            r"\ -\tfrac\pi h\ \text{from}\ (1 + \sqrt b)^2\ \text{on}",
+            formula=lambda **point: np.imag(heavy_ball_modified_eigenvalue(**point)),
+            oracle=lambda **point: rate(**point).imag,
+            mutants={
+                "the conjugate root": lambda **point: -np.imag(heavy_ball_modified_eigenvalue(**point)),
+                "real everywhere": "0 * eigenvalue * learning_rate * momentum",
+                "alternating from the first boundary on": f"where({Z} < (1 - sqrt(momentum))**2,"
+                " 0, -pi / learning_rate)",
+            },
+        ),
+        Claim(
+            name="series",
+            statement=r"[h^{k-1} l^k]\,\tilde l = \frac{P_{k-1}(\rho)}{k(1-b)^k}"
+            r" = \frac{\sum_j \tbinom{k-1}{j}^2 b^j}{k(1-b)^{2k-1}},\quad \rho = \tfrac{1+b}{1-b}",
+            kind=IDENTITY,
+            domain=Domain(term=TERM, momentum=momentum_range.between(0, 0.9)),
+            formula=series_coefficient,
+            derivation=from_square_root,
+            oracle=lambda term, momentum: coefficients_on_circle(momentum)[int(term)],
+            points=40,
+            mutants={
+                "powers of rho for Legendre polynomials, or binomials not squared": "(1 + momentum)**(term - 1)"
+                " / (term * (1 - momentum)**(2 * term - 1))",
+                "without 1/k": lambda term, momentum: int(term) * series_coefficient(term, momentum),
+                "P_k for P_{k-1}": lambda term, momentum: (
+                    (1 - momentum) * (int(term) + 1) * series_coefficient(int(term) + 1, momentum) / int(term)
+                ),
+                "truncation off by one": lambda term, momentum: (
+                    series_coefficient(int(term) - 1, momentum) if term > 1 else 0 * momentum
+                ),
+            },
+        ),
+        Claim(
+            name="radius",
+            statement=r"\text{the series converges for}\ |hl| < (1 - \sqrt b)^2",
+            kind=LIMIT,
+            domain=Domain(momentum=momentum_range.between(0.05, 0.9), term=TERM),
+            window=Window("term", 100, 5000, order=-1),
+            formula=lambda momentum, term: (1 - sqrt(momentum)) ** 2,
+            oracle=ratio_of_coefficients,
+            points=36,
+            mutants={
+                "(1 - b)^2": "(1 - momentum)**2 + 0 * term",
+                "the second boundary": "(1 + sqrt(momentum))**2 + 0 * term",
+                "1 - sqrt b": "1 - sqrt(momentum) + 0 * term",
+            },
+        ),
+        Claim(
+            name="truncations",
+            statement=r"\text{order } N:\ \theta_n - e^{-\tilde l_N nh}\,\theta_0 = O(h^{N+1})"
+            r"\ \text{at fixed}\ nh",
+            kind=IDENTITY,
+            domain=Domain(order=Interval(0, np.inf, lower_closed=True, whole=True, typical=(0, 3))),
+            formula=lambda order: order + 1,
+            simulation=ErrorOrder(
+                settings=tuple({"order": order} for order in range(4)),
+                error=miss_of_truncation,
+                steps=tuple(1 / n for n in (50, 60, 72, 85, 100, 120, 144, 170, 200)),
+                order=lambda formula, setting: formula(**setting),
+                observable="order of the distance at a fixed time",
+            ),
+            mutants={"one order more": "order + 2", "one order less": "order", "no gain": "1 + 0 * order"},
+        ),
+        Claim(
+            name="zone boundary",
+            statement=r"\tilde l\ \text{is real up to}\ l = \tfrac{(1 - \sqrt b)^2}{h}",
+            kind=TIGHT,
+            domain=Domain(learning_rate=positive, momentum=momentum_range.between(0.01, 0.95)),
+            formula=boundary,
+            derivation=from_discriminant,
+            oracle=boundary_by_eigenvalues,
+            certificate=real_up_to_boundary,
+            points=30,
+            mutants={
+                "the second boundary": "(1 + sqrt(momentum))**2 / learning_rate",
+                "(1 - b)^2": "(1 - momentum)**2 / learning_rate",
+                "1 - b": "(1 - momentum) / learning_rate",
+            },
+        ),
+        Claim(
+            name="stability",
+            statement=r"\mathrm{Re}\,\tilde l > 0 \iff hl < 2(1 + b)",
+            kind=TIGHT,
+            domain=Domain(learning_rate=positive, momentum=momentum_range),
+            formula=heavy_ball_sharpness_limit,
+            derivation=from_alternation,
+            oracle=limit_by_rate,
+            points=40,
+            mutants={
+                "gradient descent's limit": "2 / learning_rate + 0 * momentum",
+                "gradient descent's at the effective step": "2 * (1 - momentum) / learning_rate",
+                "the second zone boundary": "(1 + sqrt(momentum))**2 / learning_rate",
+            },
+        ),
+    ),
+    caveats=(
+        "It is the rate of the larger root: from rest the smaller one takes part at first, see igr.heavy-ball.",
+        "Near h l = (1 - sqrt b)^2 the rate has a square-root singularity, and rounding of h l is amplified.",
+        "The exact sum is one of quadratics; off them igr.heavy-ball states the first order only.",
+    ),
+    figure=Figure(
+        data=rates_against_curvature,
+        panels=tuple(
+            Panel(
+                name,
+                x_label="curvature / zone boundary, hl / (1 − √b)² (dimensionless)",
+                y_label="Re rate / gradient flow's, l̃ (1 − b) / l",
+                title=title,
+                decorate=mark_boundary,
+            )
+            for name, title in (("momentum", "Speed-up by a finite step"), ("order", "Truncated series, b = 0.5"))
+        ),
+    ),
+)
+
+if __name__ == "__main__":
+    raise SystemExit(run(THEOREM))
