@@ -87,10 +87,17 @@ def third_field(gradient, hessian, third_derivative, fourth_derivative):
 
 
 @cache
-def product_field(order):
+def terms(order):
+    """f_0, ..., f_order of the modified equation on the product model, and its weights."""
     a, b = sympy.symbols("a b")
     loss = (sympy.Rational(3, 5) - a * b) ** 2 / 2
-    return derive.numeric_field(derive.modified_equation([-loss.diff(a), -loss.diff(b)], [a, b], order), [a, b])
+    return derive.modified_equation([-loss.diff(a), -loss.diff(b)], [a, b], order), [a, b]
+
+
+@cache
+def product_field(order):
+    fields, weights = terms(HIGHEST)
+    return derive.numeric_field(fields[: order + 1], weights)
 
 
 @cache
@@ -111,11 +118,9 @@ def difference_error(differences, learning_rate):
 
 def errors_against_step(rng):
     rates, rows = np.geomspace(1e-3, 8e-3, 10), []
-    a, b = sympy.symbols("a b")
-    loss = (sympy.Rational(3, 5) - a * b) ** 2 / 2
-    fields = derive.modified_equation([-loss.diff(a), -loss.diff(b)], [a, b], HIGHEST + 1)
+    fields, weights = terms(HIGHEST + 1)
     for order in range(HIGHEST + 1):
-        following = np.array(fields[order + 1].subs({a: 2.8, b: 3.5}), dtype=float)
+        following = np.array(fields[order + 1].subs(dict(zip(weights, START, strict=True))), dtype=float)
         errors = [one_step_error(order, h) for h in rates]
         name = f"N = {order}: slope {convergence_order(rates, errors).value:.2f}"
         rows += theory("error", name, rates, np.linalg.norm(following) * rates ** (order + 2))

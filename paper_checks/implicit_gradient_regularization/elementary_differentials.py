@@ -23,7 +23,8 @@ from quadlab.verify import IDENTITY, Claim, Derivation, Domain, Theorem
 
 STEP = sympy.Symbol("learning_rate", positive=True)
 HIGHEST = 5
-TREES = [tree for terms in derive.elementary_differentials(HIGHEST) for tree in sorted(terms)]
+COEFFICIENTS = {tree: c for terms in derive.elementary_differentials(HIGHEST) for tree, c in sorted(terms.items())}
+TREES = list(COEFFICIENTS)
 
 
 def logarithm_of_the_shift(values, order):
@@ -80,8 +81,7 @@ def coefficient_by_iterates(index):
 
 def coefficient(index):
     """The coefficient of tree number `index`, from the recursion on trees."""
-    tree = TREES[int(index)]
-    return derive.elementary_differentials(vertices(tree) - 1)[-1][tree]
+    return COEFFICIENTS[TREES[int(index)]]
 
 
 def wrong_recursion(weight=lambda i: sympy.Rational(1, factorial(i)), first=0, along_field_only=False):

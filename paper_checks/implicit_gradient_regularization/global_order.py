@@ -13,9 +13,9 @@ import numpy as np
 import sympy
 
 from quadlab import derive
-from quadlab.problems import GradientPenalty, ProductModel
+from quadlab.problems import ProductModel
 from quadlab.report import Figure, Panel, computed, run, theory
-from quadlab.simulate import flow, global_error, gradient_flow
+from quadlab.simulate import flow, global_error
 from quadlab.theory.intervals import Interval, positive
 from quadlab.verify import ASYMPTOTIC, IDENTITY, Claim, Derivation, Domain, ErrorOrder, Theorem, Window
 
@@ -25,11 +25,26 @@ START, TIME = np.array([2.8, 3.5]), 0.4
 RATES = tuple(TIME / steps for steps in (400, 320, 250, 200, 160, 125, 100))
 
 
+A, B = sympy.symbols("a b")
+LOSS = (sympy.Rational(3, 5) - A * B) ** 2 / 2
+
+
+@cache
+def terms():
+    """f_0, ..., f_4 of the modified equation on the product model."""
+    return derive.modified_equation([-LOSS.diff(A), -LOSS.diff(B)], [A, B], 4)
+
+
 @cache
 def product_field(order):
-    a, b = sympy.symbols("a b")
-    loss = (sympy.Rational(3, 5) - a * b) ** 2 / 2
-    return derive.numeric_field(derive.modified_equation([-loss.diff(a), -loss.diff(b)], [a, b], order), [a, b])
+    return derive.numeric_field(terms()[: order + 1], [A, B])
+
+
+@cache
+def penalised_field():
+    """Minus the gradient of E + strength |grad E|^2, a function of the weights and the strength."""
+    squared = LOSS.diff(A) ** 2 + LOSS.diff(B) ** 2
+    return derive.numeric_field([[-part.diff(A), -part.diff(B)] for part in (LOSS, squared)], [A, B])
 
 
 @cache
@@ -45,14 +60,12 @@ def distance(order, learning_rate):
 
 def distance_with_penalty(strength, learning_rate):
     """The same from the gradient flow of E + strength |grad E|^2."""
-    penalised = GradientPenalty(ProductModel(), strength)
-    return global_error(
-        ProductModel(),
-        START,
-        learning_rate,
-        TIME,
-        flow=lambda start, times, rate: gradient_flow(penalised, start, times),
-    )
+    velocity = penalised_field()
+
+    def follow(start, times, rate):
+        return flow(lambda theta: velocity(theta, strength), start, times)
+
+    return global_error(ProductModel(), START, learning_rate, TIME, flow=follow)
 
 
 def order_of_a_mode(formula):

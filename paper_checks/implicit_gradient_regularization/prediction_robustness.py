@@ -59,16 +59,21 @@ def by_quadrature(multiplicative, power=1):
     return oracle
 
 
+def mean_over(numbers, loss):
+    """E of a polynomial in two independent standard normal numbers, of degree 2 in each: their moments are 1, 0, 1."""
+    moments = {0: 1, 1: 0, 2: 1}
+    return sum(coefficient * moments[i] * moments[j] for (i, j), coefficient in sympy.Poly(loss, *numbers).terms())
+
+
 def by_moments(multiplicative):
-    """Expand the perturbed loss and put in the moments of a standard normal number: 1, 0, 1."""
+    """Expand the perturbed loss and put in the moments of the noise."""
 
     def derivation(formula):
         numbers = sympy.symbols("xi eta")
-        loss = sympy.Poly(perturbed_loss(*numbers, A, B, SD, X, Y, multiplicative), *numbers)
-        moments = {0: 1, 1: 0, 2: 1}
-        mean = sum(coefficient * moments[i] * moments[j] for (i, j), coefficient in loss.terms())
+        loss = perturbed_loss(*numbers, A, B, SD, X, Y, multiplicative)
+        mean = mean_over(numbers, loss)
         return Derivation(
-            steps=(("perturbed loss", loss.as_expr()), ("its mean", sympy.factor(mean))),
+            steps=(("perturbed loss", sympy.expand(loss)), ("its mean", sympy.factor(mean))),
             residuals={"mean": formula(A, B, SD, X, Y) - mean},
         )
 
@@ -170,16 +175,13 @@ def mean_on_a_quadratic(formula):
     """Two weights, a Hessian in general position, independent noise with variance sigma^2."""
     diagonal, mixed = sympy.symbols("h_1:3", positive=True), sympy.Symbol("h_12", real=True)
     hessian = sympy.Matrix([[diagonal[0], mixed], [mixed, diagonal[1]]])
-    numbers = sympy.symbols("xi eta")
-    at = sympy.Matrix([A, B]) + SD * sympy.Matrix(numbers)
-    loss = sympy.Poly(sympy.expand((at.T * hessian * at)[0] / 2), *numbers)
-    moments = {0: 1, 1: 0, 2: 1}
-    mean = sum(coefficient * moments[i] * moments[j] for (i, j), coefficient in loss.terms())
-    start = loss.eval(dict.fromkeys(numbers, 0))
-    eigenvalues = list(hessian.eigenvals(multiple=True))
+    numbers, weights = sympy.symbols("xi eta"), sympy.Matrix([A, B])
+    before, after = ((at.T * hessian * at)[0] / 2 for at in (weights, weights + SD * sympy.Matrix(numbers)))
+    mean = sympy.expand(mean_over(numbers, after))
+    cost = formula(list(hessian.eigenvals(multiple=True)), (A, B), SD, X, Y)
     return Derivation(
         steps=(("mean loss", sympy.factor(mean)),),
-        residuals={"cost": sympy.expand(formula(eigenvalues, (A, B), SD, X, Y)) - sympy.expand(mean - start)},
+        residuals={"cost": sympy.expand(cost) - sympy.expand(mean - before)},
     )
 
 

@@ -27,8 +27,18 @@ def ratio():
 
 
 @pytest.fixture(scope="module")
+def methods():
+    return module_of("equal_loss_methods")
+
+
+@pytest.fixture(scope="module")
 def flatness():
     return module_of("prediction_flatness")
+
+
+@pytest.fixture(scope="module")
+def drift():
+    return module_of("drift_exponent")
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +62,9 @@ MODES, FROM = np.array([0.1, 1.0, 4.0]), np.array([2.0, 1.0, 1.0])
         (0.24, 0.28195801954574, 3.7804284591),
     ],
 )
-def test_the_gradient_shrinks_and_the_error_grows_at_loss_03(ratio, rate, squared_gradient, squared_error):
+def test_the_gradient_shrinks_and_the_error_grows_at_loss_03(methods, rate, squared_gradient, squared_error):
     rates = -np.log1p(-rate * MODES) / rate if rate else MODES
-    shares = ratio.at_loss(rates, MODES * FROM**2, 0.6 / (MODES @ FROM**2))
+    shares = methods.at_loss(rates, MODES * FROM**2, 0.6 / (MODES @ FROM**2))
     assert MODES @ shares == pytest.approx(squared_gradient, rel=1e-12)
     assert np.sum(shares / MODES) == pytest.approx(squared_error, rel=1e-10)
 
@@ -76,11 +86,12 @@ def comparisons(count):
         yield modes / modes.max(), rng.standard_normal(4), rng.uniform(0.01, 0.9)
 
 
-def test_beyond_one_the_order_of_the_gradients_reverses_in_nearly_every_case(ratio):
+def test_beyond_one_the_order_of_the_gradients_reverses_in_nearly_every_case(methods):
     larger = 0
     for modes, start, remaining in comparisons(500):
         squares = [
-            modes @ ratio.at_loss(-np.log(np.abs(1 - rate * modes)), modes * start**2, remaining) for rate in (0.5, 1.8)
+            modes @ methods.at_loss(methods.rates_of_envelope(modes, rate), modes * start**2, remaining)
+            for rate in (0.5, 1.8)
         ]
         larger += squares[1] > squares[0]
     assert 0.96 < larger / 500 < 1
@@ -143,7 +154,7 @@ def test_the_flows_end_where_the_table_says(flatness, strength, duration, end, s
 
 
 def test_the_floor_of_the_modified_flow_and_gradient_descent_below_it(flatness):
-    floor = flatness.kernel_on_flow(np.inf, **PLACE)
+    floor = flatness.floor(0.1, **PLACE)
     assert floor == pytest.approx(2.87371208717, rel=1e-10)
     assert flatness.kernel_by_weights(1e6, **PLACE) == pytest.approx(floor, rel=1e-6)
     assert flatness.end_of_descent(0.1, *START) < floor
@@ -164,12 +175,13 @@ def test_explicit_regularization_by_gradient_descent(flatness):
         (2.5e-2, -0.0959345399, -0.0685051650, -0.0825350631),
     ],
 )
-def test_the_drift_of_the_difference_of_squares(flatness, rate, descent, flow, first_order):
-    assert flatness.drift_of_descent(rate, **PLACE) == pytest.approx(descent, abs=1e-10)
+def test_the_drift_of_the_difference_of_squares(flatness, drift, rate, descent, flow, first_order):
+    assert drift.drift_of_descent(rate, **PLACE) == pytest.approx(descent, abs=1e-10)
     end = np.sqrt(flatness.kernel_by_weights(rate, **PLACE) ** 2 - 4 * 0.6**2)
     assert np.log(end / 4.41) == pytest.approx(flow, abs=1e-10)
-    assert flatness.first_order(rate, **PLACE) == pytest.approx(first_order, abs=1e-10)
-    assert -rate * flatness.exponent(**PLACE) == pytest.approx(first_order, abs=1e-10)
+    assert drift.sharpness_of_modified_flow(rate, **PLACE) == pytest.approx(np.hypot(end, 1.2), rel=1e-9)
+    assert drift.first_order(rate, **PLACE) == pytest.approx(first_order, abs=1e-10)
+    assert -rate * drift.exponent(**PLACE) == pytest.approx(first_order, abs=1e-10)
 
 
 @pytest.mark.parametrize(("sign", "expected"), [(-1, 1.79633020e-4), (1, 1.75960466e-4)])
