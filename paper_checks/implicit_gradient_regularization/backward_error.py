@@ -135,7 +135,6 @@ def few_ticks(axes, rows):
 
 
 LINE = real.between(-2, 2)
-WHOLE = Interval(0, np.inf, lower_closed=True, whole=True, typical=(0, 12))
 
 THEOREM = Theorem(
     id="igr.backward-error",
@@ -192,7 +191,7 @@ THEOREM = Theorem(
             name="from differences of iterates",
             statement=r"\tfrac1h \sum_{n=1}^{N} \tfrac{(-1)^{n-1}}{n} \Delta^n \theta_0 = \tilde f(\theta_0) + O(h^N)",
             kind=IDENTITY,
-            domain=Domain(differences=Interval(1, 4, lower_closed=True, upper_closed=True, whole=True, typical=(1, 4))),
+            domain=Domain(differences=Interval(1, 3, lower_closed=True, upper_closed=True, whole=True, typical=(1, 3))),
             formula=lambda differences: differences,
             simulation=ErrorOrder(
                 settings=tuple({"differences": n} for n in range(1, 4)),
@@ -206,7 +205,7 @@ THEOREM = Theorem(
             name="local error",
             statement=r"\theta_1 - \tilde\Phi^{(N)}_h(\theta_0) = h^{N+2} f_{N+1} + O(h^{N+3})",
             kind=IDENTITY,
-            domain=Domain(order=WHOLE),
+            domain=Domain(order=Interval(0, 4, lower_closed=True, upper_closed=True, whole=True, typical=(0, 4))),
             formula=lambda order: order + 2,
             simulation=ErrorOrder(
                 settings=tuple({"order": order} for order in range(5)),

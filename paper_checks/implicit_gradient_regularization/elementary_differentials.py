@@ -120,13 +120,12 @@ def wrong_recursion(weight=lambda i: sympy.Rational(1, factorial(i)), first=0, a
 
 @cache
 def coefficients_by_fields():
-    """By number, for trees to f_4: the root component of the modified equation of the tree's own field."""
+    """By number: the root component of the modified equation of the tree's own field."""
     found = {}
     for index, tree in enumerate(TREES):
-        if vertices(tree) <= HIGHEST:
-            symbols, field = tree_field(tree)
-            root = derive.modified_equation(field, symbols, vertices(tree) - 1)[-1][0]
-            found[index] = root.subs(dict.fromkeys(symbols, 0)) / symmetry(tree)
+        symbols, field = tree_field(tree)
+        root = derive.modified_equation(field, symbols, vertices(tree) - 1)[-1][0]
+        found[index] = root.subs(dict.fromkeys(symbols, 0)) / symmetry(tree)
     return found
 
 
@@ -219,7 +218,7 @@ THEOREM = Theorem(
     formula=tall,
     derivation=tall_by_logarithm,
     oracle=tall_by_iterates,
-    points=30,
+    points=200,
     mutants={
         "1/(n + 1)!": lambda order: (-1) ** int(order) / sympy.factorial(int(order) + 1),
         "no signs": "1 / (order + 1)",
@@ -237,6 +236,7 @@ THEOREM = Theorem(
             oracle=coefficient_by_iterates,
             scale=lambda index: 1.0,
             tolerance=1e-14,
+            points=600,
             mutants={
                 "1/i for 1/i!": wrong_recursion(weight=lambda i: sympy.Rational(1, i)),
                 "derivatives along f_0 alone": wrong_recursion(along_field_only=True),
@@ -254,7 +254,7 @@ THEOREM = Theorem(
             formula=bushy,
             derivation=bushy_by_generating_function,
             oracle=bushy_by_iterates,
-            points=30,
+            points=200,
             scale=lambda order: 1 / (2 * np.pi) ** order,
             mutants={
                 "B_1 = +1/2": lambda order: abs(bushy(order)) if int(order) == 1 else bushy(order),

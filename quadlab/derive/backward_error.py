@@ -16,7 +16,7 @@ __all__ = ["elementary_differentials", "modified_equation", "modified_loss", "nu
 
 NOT_SMOOTH = (
     sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise, sympy.sign, sympy.Heaviside, sympy.DiracDelta, sympy.floor,
-    sympy.ceiling, sympy.Mod, sympy.re, sympy.im, sympy.arg, sympy.conjugate,
+    sympy.ceiling, sympy.frac, sympy.Mod, sympy.re, sympy.im, sympy.arg, sympy.conjugate, sympy.SingularityFunction,
 )  # fmt: skip
 TIME = ("t", "time")
 
@@ -54,7 +54,7 @@ def modified_equation(vector_field, state, order, momentum=0):
     def along(direction, components):
         return components.jacobian(symbols) * direction
 
-    series = _series(field, along, _combine_fields, checked_order(order), _checked_momentum(momentum))
+    series = _series(field, along, _combine_fields, checked_order(order), _checked_momentum(momentum, symbols))
     return [_divided(numerator, momentum, k) for k, numerator in enumerate(series)]
 
 
@@ -62,7 +62,8 @@ def numeric_field(coefficients, state):
     """The field sum_k h^k f_k as a function (theta, learning_rate) -> velocity on arrays, for `quadlab.simulate.flow`.
 
     Parameters: coefficients as `modified_equation` returns them, free of symbols other than the P of the state. theta
-    and the velocity have shape (P,). Raises ValueError when a symbol has no value.
+    and the velocity have shape (P,). Raises ValueError when a symbol has no value or a shape does not fit; the field
+    raises ArithmeticError where it is not finite.
 
     >>> y = sympy.Symbol("y")
     >>> field = numeric_field(modified_equation([-y], [y], 2), [y])
@@ -70,12 +71,26 @@ def numeric_field(coefficients, state):
     array([-3.16])
     """
     symbols, rate = checked_symbols("state", state), sympy.Dummy("learning_rate")
-    total = sum((rate**k * sympy.Matrix(f) for k, f in enumerate(coefficients)), sympy.zeros(len(symbols), 1))
-    unknown = total.free_symbols - {rate, *symbols}
+    columns = [sympy.Matrix(column) for column in coefficients]
+    if not columns or any(column.shape != (len(symbols), 1) for column in columns):
+        raise ValueError(f"coefficients must be columns of {len(symbols)} components like the state, at least one")
+    total = sum((rate**k * column for k, column in enumerate(columns)), sympy.zeros(len(symbols), 1))
+    unknown = total.free_symbols - {rate, *symbols} | total.atoms(sympy.core.function.AppliedUndef)
     if unknown:
         raise ValueError(f"coefficients must hold no symbols but the state {_listed(symbols)}, got {_listed(unknown)}")
     function = sympy.lambdify((symbols, rate), list(total), cse=True)
-    return lambda theta, learning_rate: np.array(function(theta, learning_rate), dtype=float)
+
+    def field(theta, learning_rate):
+        position = np.asarray(theta, dtype=float)
+        if position.shape != (len(symbols),):
+            raise ValueError(f"theta must have shape ({len(symbols)},) like the state, got {position.shape}")
+        with np.errstate(all="ignore"):
+            velocity = np.array(function(position, learning_rate), dtype=float)
+        if not np.isfinite(velocity).all():
+            raise ArithmeticError(f"the field is not finite at {position}")
+        return velocity
+
+    return field
 
 
 def elementary_differentials(order, momentum=0):
@@ -142,10 +157,11 @@ def modified_loss(loss, parameters, learning_rate):
     """
     symbols = checked_symbols("parameters", parameters)
     rate = _sympified("learning_rate", learning_rate)
+    _require_other_symbols("learning_rate", rate, symbols, "parameters")
     if rate.is_negative or rate in (sympy.nan, sympy.oo, sympy.zoo) or (rate.is_number and not rate.is_real):
         raise ValueError(f"learning_rate must be a symbol or a number >= 0, got {learning_rate}")
     expression = _sympified("loss", loss)
-    _require_smooth("loss", [expression])
+    _require_smooth("loss", [expression], symbols)
     _require_known_symbols("loss", [expression], symbols, "parameters")
     return expression + rate / 4 * sum(sympy.diff(expression, symbol) ** 2 for symbol in symbols)
 
@@ -203,7 +219,7 @@ def _checked_field(vector_field, state):
         raise ValueError(
             f"vector_field must have one component for each of the {len(symbols)} state symbols, got {len(components)}"
         )
-    _require_smooth("vector_field", components)
+    _require_smooth("vector_field", components, symbols)
     _require_known_symbols("vector_field", components, symbols, "state")
     free = set().union(*(component.free_symbols for component in components))
     for symbol in free - set(symbols):
@@ -226,11 +242,20 @@ def checked_symbols(name, given):
     return symbols
 
 
-def _require_smooth(name, expressions):
+def _require_smooth(name, expressions, symbols):
+    # on real numbers sqrt(y**2) shows that it is abs(y)
+    real = {symbol: sympy.Dummy(symbol.name, real=True) for symbol in symbols}
     for expression in expressions:
-        kinks = expression.atoms(*NOT_SMOOTH)
+        if expression.has(sympy.nan, sympy.oo, -sympy.oo, sympy.zoo):
+            raise ValueError(f"{name} must be finite, got {expression}")
+        kinks = expression.xreplace(real).atoms(*NOT_SMOOTH)
         if kinks:
-            raise ValueError(f"{name} must be smooth, got {min(kinks, key=str)}")
+            raise ValueError(f"{name} must be smooth, got {str(min(kinks, key=str)).replace('_', '')}")
+
+
+def _require_other_symbols(name, value, symbols, role):
+    if value.free_symbols & set(symbols):
+        raise ValueError(f"{name} must not depend on the {role} {_listed(symbols)}, got {value}")
 
 
 def _require_known_symbols(name, expressions, symbols, role):
@@ -252,15 +277,16 @@ def _assumptions(symbol):
     return ", ".join(key for key, value in sorted(symbol.assumptions0.items()) if value) or "none"
 
 
-def checked_order(order, name="order"):
-    """`order` as an int; ValueError unless it is a whole number >= 0."""
-    if isinstance(order, bool) or not isinstance(order, Integral) or int(order) < 0:
-        raise ValueError(f"{name} must be a whole number >= 0, got {order!r}")
+def checked_order(order, name="order", least=0):
+    """`order` as an int; ValueError unless it is a whole number >= `least`."""
+    if isinstance(order, bool) or not isinstance(order, Integral) or int(order) < least:
+        raise ValueError(f"{name} must be a whole number >= {least}, got {order!r}")
     return int(order)
 
 
-def _checked_momentum(momentum):
+def _checked_momentum(momentum, state=()):
     value = _sympified("momentum", momentum)
+    _require_other_symbols("momentum", value, state, "state")
     if value.is_number and not (value.is_real and 0 <= value < 1):
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")
     return value

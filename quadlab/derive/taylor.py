@@ -37,12 +37,13 @@ def taylor_loss(parameters, degree):
     symbols = checked_symbols("parameters", parameters)
     if len(symbols) > 9:
         raise ValueError(f"parameters must be at most 9, got {len(symbols)}")
-    if checked_order(degree, "degree") < 1:
-        raise ValueError(f"degree must be a whole number >= 1, got {degree!r}")
+    degree = checked_order(degree, "degree", least=1)
     terms = []
     for n in range(1, degree + 1):
         for numbers in combinations_with_replacement(range(len(symbols)), n):
             derivative = sympy.Symbol("E_" + "".join(str(k + 1) for k in numbers), real=True)
+            if derivative in symbols:
+                raise ValueError(f"parameters must not be called like a derivative, got {derivative}")
             repeated = sympy.prod([sympy.factorial(numbers.count(k)) for k in set(numbers)])
             terms.append(derivative * sympy.Mul(*(symbols[k] for k in numbers)) / repeated)
     return sympy.Add(*terms)

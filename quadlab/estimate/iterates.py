@@ -32,19 +32,18 @@ def modified_vector_field(iterates, learning_rate):
     >>> modified_vector_field(halving, learning_rate=0.5)  # tends to 8 log(1/2) / 0.5 = -11.09
     array([-10.66666667])
     """
-    step = float(_scalar("learning_rate", learning_rate))
+    step = positive.check_one("learning_rate", learning_rate)
     points = np.asarray(real.check("iterates", iterates))
+    if points.dtype == object:
+        raise ValueError(f"iterates must be numbers, got {iterates}")
     if points.ndim != 2 or len(points) < 2 or points.shape[1] == 0:
         raise ValueError(f"iterates must have shape (N + 1, P) with N, P >= 1, got shape {points.shape}")
     total, difference = np.zeros(points.shape[1]), points
-    for n in range(1, len(points)):
-        difference = np.diff(difference, axis=0)
-        total += (-1) ** (n - 1) / n * difference[0]
-    return total / step
-
-
-def _scalar(name, value):
-    checked = positive.check(name, value)
-    if np.ndim(checked):
-        raise ValueError(f"{name} must be one number, got shape {np.shape(checked)}")
-    return checked
+    with np.errstate(all="ignore"):
+        for n in range(1, len(points)):
+            difference = np.diff(difference, axis=0)
+            total += (-1) ** (n - 1) / n * difference[0]
+        field = total / step
+    if not np.isfinite(field).all():
+        raise ValueError(f"iterates must have differences in the range of doubles, got {len(points)} that do not")
+    return field

@@ -5,7 +5,7 @@ from math import floor
 
 import numpy as np
 
-from quadlab.simulate.ensemble import LARGEST_STATE, DivergenceError
+from quadlab.simulate.ensemble import LARGEST_STATE
 from quadlab.simulate.flows import modified_flow
 from quadlab.simulate.weights import GradientDescent
 from quadlab.theory.intervals import positive, real, whole_positive
@@ -32,8 +32,8 @@ def descend(problem, optimiser, start, steps, *, previous=None, rng=None):
 
     Raises
     ------
-    ValueError: start is not a finite vector. DivergenceError: the iterates leave the floating-point range; the
-    message says at which step.
+    ValueError: start is not a finite vector. ArithmeticError: the iterates diverge; the message says at which
+    step.
 
     >>> from quadlab.problems import ProductModel
     >>> descend(ProductModel(), GradientDescent(0.025), [2.8, 3.5], steps=2)
@@ -53,9 +53,12 @@ def descend(problem, optimiser, start, steps, *, previous=None, rng=None):
     path[0], now, before = now, now[None], before[None]
     with np.errstate(all="ignore"):
         for step in range(1, steps + 1):
-            now, before = optimiser(now, before, problem.gradient, generator), now
+            moved = np.asarray(optimiser(now, before, problem.gradient, generator))
+            if moved.shape != now.shape:
+                raise ValueError(f"optimiser must return shape {now.shape} like the weights, got {moved.shape}")
+            now, before = moved, now
             if not (np.abs(now) <= LARGEST_STATE).all():
-                raise DivergenceError(1, 1, step)
+                raise ArithmeticError(f"the iterates diverge: step {step} exceeds {LARGEST_STATE:g} or is not a number")
             path[step] = now[0]
     return path
 
@@ -70,7 +73,7 @@ def local_error(problem, start, learning_rate, *, flow=None):
     >>> local_error(ProductModel(), [2.8, 3.5], 1e-3)
     array([-9.8322...e-06, -8.9088...e-06])
     """
-    rate = float(positive.check("learning_rate", learning_rate))
+    rate = positive.check_one("learning_rate", learning_rate)
     follow = partial(modified_flow, problem) if flow is None else flow
     path = descend(problem, GradientDescent(rate), start, steps=1)
     return path[1] - follow(path[0], rate, rate)
@@ -86,7 +89,7 @@ def global_error(problem, start, learning_rate, duration, *, flow=None):
     >>> [f"{error:.2e}" for error in errors]
     ['2.16e-03', '5.31e-04']
     """
-    rate, duration = float(positive.check("learning_rate", learning_rate)), float(positive.check("duration", duration))
+    rate, duration = positive.check_one("learning_rate", learning_rate), positive.check_one("duration", duration)
     steps = floor(duration / rate * (1 + 1e-9))
     if steps < 1:
         raise ValueError(f"duration must be at least one step of {rate:g}, got {duration:g}")

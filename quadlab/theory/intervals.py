@@ -74,6 +74,22 @@ class Interval:
             raise ValueError(f"{refusal} {float(array[~inside].flat[0])!r}")
         return array[()]
 
+    def check_one(self, name, value):
+        """As `check`, for exactly one number, returned as a float.
+
+        >>> positive.check_one("learning_rate", [0.1])
+        Traceback (most recent call last):
+        ...
+        ValueError: learning_rate must be one number, got shape (1,)
+        """
+        checked = self.check(name, value)
+        if np.ndim(checked):
+            raise ValueError(f"{name} must be one number, got shape {np.shape(checked)}")
+        try:
+            return float(checked)
+        except TypeError:
+            raise ValueError(f"{name} must be a number, got {value}") from None
+
     def draw(self, rng, size=None):
         """Random members of the typical range."""
         low, high = self.typical

@@ -48,7 +48,7 @@ def _somewhere_nonzero(residual):
     """A rational point at which the residual is certainly not zero, and its value there; or (None, None)."""
     symbols = sorted(residual.free_symbols, key=lambda symbol: symbol.name)
     for shift, whole in enumerate((1, 2, 7, 100)):
-        point = {s: sympy.Rational(3 + 2 * k + shift, 7 + 3 * k + 2 * shift) for k, s in enumerate(symbols)}
+        point = {s: sympy.Rational(3 + 2 * k + shift, 7 + 3 * k + 3 * shift) for k, s in enumerate(symbols)}
         point |= {s: sympy.Integer(whole) for s in symbols if s.name == "samples"}
         value = residual.subs(point).evalf(40)
         if value.has(sympy.nan, sympy.zoo, sympy.oo):

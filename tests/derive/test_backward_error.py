@@ -235,6 +235,10 @@ t = sympy.Symbol("t")
         (([B], [A], 1), "vector_field must depend on the state a, got only b"),
         (([A], [A], 1, 1), r"momentum must be in \[0, 1\), got 1"),
         (([A], [A], 1, -0.1), r"momentum must be in \[0, 1\), got -0.1"),
+        (([A], [A], 1, A), "momentum must not depend on the state a, got a"),
+        (([sympy.sqrt(A**2)], [A], 1), r"vector_field must be smooth, got Abs\(a\)"),
+        (([sympy.frac(A)], [A], 1), "vector_field must be smooth, got frac"),
+        (([A * sympy.oo], [A], 1), "vector_field must be finite"),
         ((sympy.eye(2), [A, B], 1), r"vector_field must be a sequence or a column, got shape \(2, 2\)"),
     ],
 )  # fmt: skip
@@ -249,6 +253,9 @@ def test_bad_fields_are_refused(arguments, message):
         ((sympy.Abs(A), [A], H), r"loss must be smooth, got Abs\(a\)"),
         ((A**2, [], H), "parameters must be a non-empty sequence of symbols"),
         ((A**2, [A], -1), "learning_rate must be a symbol or a number >= 0, got -1"),
+        ((A**2, [A], A), "learning_rate must not depend on the parameters a, got a"),
+        ((A**2, [A], sympy.oo), "learning_rate must be a symbol or a number >= 0, got oo"),
+        ((sympy.nan, [A], H), "loss must be finite, got nan"),
         ((A**2, [A], float("nan")), "learning_rate must be a symbol or a number >= 0, got nan"),
         ((A**2, [A], "h"), "learning_rate must be a SymPy expression, got 'h'"),
         ((sympy.Symbol("a", real=True) ** 2, [A], H), "loss must be written in the parameters symbols themselves"),
@@ -279,6 +286,19 @@ def test_a_field_on_numbers_sums_its_series():
 def test_a_field_with_free_symbols_has_no_numbers():
     with pytest.raises(ValueError, match="coefficients must hold no symbols but the state a, got b"):
         derive.numeric_field(derive.modified_equation([A * B], [A], 1), [A])
+    with pytest.raises(ValueError, match="coefficients must hold no symbols but the state a, got f"):
+        derive.numeric_field([[sympy.Function("f")(A)]], [A])
+
+
+def test_a_field_on_numbers_checks_shapes_and_values():
+    field = derive.numeric_field([[sympy.sqrt(A)]], [A])
+    with pytest.raises(ArithmeticError, match="the field is not finite at"):
+        field([-1.0], 0.1)
+    with pytest.raises(ValueError, match=r"theta must have shape \(1,\) like the state, got \(2,\)"):
+        field([1.0, 2.0], 0.1)
+    for wrong in ([], [[A, B]]):
+        with pytest.raises(ValueError, match="coefficients must be columns of 1 components like the state"):
+            derive.numeric_field(wrong, [A])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -300,9 +320,10 @@ def test_a_taylor_loss_has_its_symbols_as_derivatives(count):
     ("parameters", "degree", "message"),
     [
         ([A], 0, "degree must be a whole number >= 1, got 0"),
-        ([A], True, "degree must be a whole number >= 0, got True"),
+        ([A], True, "degree must be a whole number >= 1, got True"),
         ([A, A], 2, "parameters must be distinct symbols"),
         (sympy.symbols("a1:11"), 2, "parameters must be at most 9, got 10"),
+        ([sympy.Symbol("E_1", real=True)], 2, "parameters must not be called like a derivative, got E_1"),
     ],
 )
 def test_bad_taylor_losses_are_refused(parameters, degree, message):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sympy
 
 from quadlab import derive, estimate
 from quadlab.problems import ProductModel
@@ -44,7 +45,8 @@ def test_a_large_limit_is_read_at_the_other_end():
 
 
 def test_no_error_at_all_has_every_order():
-    assert estimate.convergence_order(STEPS, 0 * STEPS).low == np.inf
+    found = estimate.convergence_order(STEPS, 0 * STEPS)
+    assert found.value == found.low == found.high == np.inf
 
 
 def test_an_order_prints_itself():
@@ -72,8 +74,6 @@ def test_bad_windows_are_refused(steps, errors, options, message):
 
 def test_the_field_through_iterates_of_the_product_model():
     """Golden values to ten digits, and the symbolic modified equation that they converge to."""
-    import sympy
-
     path = descend(ProductModel(), GradientDescent(1e-3), [2.8, 3.5], steps=6)
     golden = [
         (-32.2, -25.76), (-32.638123523, -26.1627555629), (-32.6515708423, -26.1755652161),
@@ -103,6 +103,8 @@ def test_on_a_quadratic_it_is_the_logarithm():
         ([[1.0], [np.nan]], 0.1, "iterates must be finite, got nan"),
         ([[1.0], [2.0]], 0.0, "learning_rate must be positive and finite, got 0.0"),
         ([[1.0], [2.0]], [0.1], "learning_rate must be one number"),
+        ([[1e308], [-1e308]], 0.1, "iterates must have differences in the range of doubles"),
+        ([[sympy.Symbol("y")], [2.0]], 0.1, "iterates must be numbers"),
     ],
 )
 def test_bad_iterates_are_refused(iterates, rate, message):

@@ -5,14 +5,14 @@ import pytest
 from scipy.linalg import expm
 
 from quadlab.estimate import convergence_order
-from quadlab.problems import GradientPenalty, LeastSquares, ProductModel, Quadratic
+from quadlab.problems import GradientPenalty, LeastSquares, LogisticRegression, ProductModel, Quadratic
 from quadlab.simulate import (
-    DivergenceError,
     GradientDescent,
     HeavyBall,
     StochasticGradientDescent,
     descend,
     flow,
+    flows,
     global_error,
     gradient_flow,
     local_error,
@@ -112,6 +112,35 @@ def test_global_error_compares_up_to_the_duration_and_no_further():
     assert errors[0.1] == pytest.approx(np.linalg.norm(local_error(MODEL, START, 0.1)), rel=1e-12)
 
 
+def test_global_error_reaches_the_last_step_that_fits():
+    """0.3 / 0.1 is just below three in floating point."""
+
+    def behind(start, times, learning_rate):
+        return np.asarray(times)[:, None] * np.ones(1)
+
+    assert global_error(Quadratic([[0.0]]), [0.0], 0.1, 0.3, flow=behind) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-300, 1e-200, 1e-30])
+def test_flows_start_at_the_origin(size):
+    found = flow(lambda theta: 1 - theta, np.full(2, size), [0.5, 1.0, 30.0])
+    np.testing.assert_allclose(found, 1 - np.exp(-np.array([[0.5], [1.0], [30.0]])) * np.ones(2), rtol=1e-11)
+    problem = LogisticRegression([[1.0, 2.0], [-1.0, 1.0], [0.5, -1.0]], [0, 1, 1])
+    near = gradient_flow(problem, [1e-9, 0.0], 1.0)
+    np.testing.assert_allclose(gradient_flow(problem, np.full(2, size), 1.0), near, atol=1e-8)
+    assert np.isfinite(local_error(problem, np.full(2, size), 0.1)).all()
+
+
+def test_a_flow_of_no_time_stays_whatever_its_rate():
+    np.testing.assert_allclose(modified_flow(BOWL, CORNER, 0.0, 1e300, order=5), CORNER, rtol=0, atol=1e-14)
+
+
+def test_noise_differs_without_a_seed():
+    noisy = StochasticGradientDescent(0.1, noise_covariance=1.0)
+    one, other = (descend(BOWL, noisy, CORNER, steps=2) for _ in range(2))
+    assert not np.allclose(one, other)
+
+
 def test_explicit_regularization_is_descent_on_a_penalised_problem():
     """Gradient descent with mu = -h/4 tracks plain gradient flow to second order."""
     start, errors = [1.6, 1.9], []
@@ -142,11 +171,16 @@ def test_real_data_follow_the_flow_along_their_spectrum():
     np.testing.assert_allclose(path, exact, rtol=0, atol=1e-10 * np.abs(path).max())
 
 
-def test_divergence_is_an_error_not_a_nan():
-    with pytest.raises(DivergenceError, match="by step"):
+def test_divergence_is_an_error_not_a_nan(monkeypatch):
+    with pytest.raises(ArithmeticError, match="the iterates diverge: step 4 exceeds"):
         descend(MODEL, GradientDescent(1.0), [20.0, 30.0], steps=100)
-    with pytest.raises(ArithmeticError, match="the flow cannot be followed to time 3"):
+    with pytest.raises(ArithmeticError, match=r"the flow cannot be followed to time 3: near (1|0.99999\d*) "):
         flow(lambda theta: theta**2, [1.0], times=3.0)
+    with pytest.raises(ArithmeticError, match="near 0.4.* it leaves the range in which the field is finite"):
+        flow(lambda theta: np.where(theta > 1.5, np.nan, 1.0), [1.0], times=3.0)
+    monkeypatch.setattr(flows, "MOST_EVALUATIONS", 1000)
+    with pytest.raises(ArithmeticError, match="1000 evaluations do not suffice"):
+        flow(lambda theta: -1e6 * theta, [1.0], times=1.0)
     far = Quadratic([[1.0]], minimizer=[-1.7e308])
     with pytest.raises(ArithmeticError, match="the flow of order 1 leaves the floating-point range"):
         modified_flow(far, [1.7e308], 1.0, 0.1)
@@ -166,6 +200,11 @@ def test_divergence_is_an_error_not_a_nan():
         (lambda: gradient_flow(MODEL, START, -1.0), "times must be non-negative and finite, got -1.0"),
         (lambda: gradient_flow(MODEL, START, [1.0, 0.5]), "times must be one time or a strictly increasing vector"),
         (lambda: gradient_flow(MODEL, [[1.0, 2.0]], 1.0), "start must be a non-empty vector"),
+        (lambda: modified_flow(Quadratic([[2.0]]), [1.0], 1.0, 0.5, order=None), r"sharpness < 1, got 1:"),
+        (lambda: flow(lambda theta: theta * np.nan, [1.0], 1.0), "field must return finite real numbers at the start"),
+        (lambda: flow(lambda theta: 1j * theta, [1.0], 1.0), "field must return finite real numbers at the start"),
+        (lambda: descend(MODEL, lambda *_: np.ones((1, 1)), START, 1), r"optimiser must return shape \(1, 2\) like"),
+        (lambda: local_error(MODEL, START, [0.1]), "learning_rate must be one number"),
         (lambda: flow(lambda theta: np.zeros(3), START, 1.0), r"field must return shape \(2,\) like start, got \(3,\)"),
         (lambda: descend(MODEL, GradientDescent(0.1), START, steps=0), "steps must be a whole number >= 1, got 0"),
         (lambda: descend(MODEL, GradientDescent(0.1), START, 1, previous=[1.0]), r"previous must have shape \(2,\)"),

@@ -91,6 +91,11 @@ def test_drift_exponent_near_a_minimum():
         expected = (a * b - target) ** 2 / (2 * (a * a + b * b))
         found = product_model_drift_exponent((a, b), 1.0, target)
         assert found == pytest.approx(expected, rel=distance, abs=0)
+    # dyadic numbers, so that the residual is exact, and between the two ways of computing
+    for power in (8, 16, 26):
+        target = 0.75 - 2.0**-power
+        expected, _ = quad(lambda r: r / np.hypot(2.0, 2 * (r + target)), 0, 0.75 - target, epsabs=0, epsrel=1e-13)  # noqa: B023
+        assert product_model_drift_exponent((1.5, 0.5), 1.0, target) == pytest.approx(expected, rel=1e-12, abs=0)
     # the second target over 3 is not the double 0.1, but 0.1 times 3 is the second target
     assert product_model_drift_exponent([(2.0, 0.5), (1.0, 0.1)], [1.0, 3.0], [1.0, 0.1 * 3.0]).tolist() == [0, 0]
 

@@ -161,3 +161,11 @@ def test_larger_rates_leave_a_smaller_gradient_at_equal_loss(seed, order):
 
 def test_equal_loss_at_the_start():
     assert equal_loss_observable([1.0, 2.0, 0.0], [1.0, 1.0, 5.0], [1.0, 1.0, 1.0], 1.5, 0.1) == 27
+
+
+def test_the_time_of_a_tiny_loss_does_not_overflow():
+    """Both modes far apart, or a loss far below: the initial loss over the loss leaves the range of doubles."""
+    far = equal_loss_observable([1e-200, 1e200], [1, 1], [1, 1], 1e-201, 0)
+    np.testing.assert_allclose(far, 0.2, rtol=1e-12)
+    tiny = equal_loss_observable([1, 2], [1, 1], [1, 1], 1e-300, 0.1)
+    np.testing.assert_allclose(tiny, 2e-300, rtol=1e-9)

@@ -127,6 +127,7 @@ def test_shapes():
             lambda: product_model_drift_exponent(np.ones((3, 2)), [1, 1], 1),
             r"shapes do not broadcast: leading axes of start",
         ),
+        (lambda: product_model_noisy_loss([1, 2], 0.1, 1, 1, "no"), "multiplicative must be True or False, got 'no'"),
         (lambda: product_model_noisy_loss([1, 2, 3], 0.1, 1, 1), r"parameters must have shape \(..., 2\), got \(3,\)"),
         (lambda: modified_eigenvalue([1, 2], [1, 2, 3]), r"shapes do not broadcast: eigenvalue \(2,\), learning_rate"),
         (lambda: minibatch_gradient_penalty([[1, 2], [3]], 0.1), r"batch_gradients .* got rows of unequal length"),

@@ -10,7 +10,9 @@ from test_runner import BRACKET, SAMPLED, A, B, area, theorem
 from quadlab import dynamics
 from quadlab import verify as v
 from quadlab.problems import Quadratic
+from quadlab.theory.intervals import positive
 from quadlab.verify.runner import MutantResult
+from quadlab.verify.symbolic import judge as judge_symbolic
 from quadlab.verify.theorem import Window
 
 ALONE = dict.fromkeys(("derivation", "oracle", "simulation", "certificate", "enclosure"))
@@ -279,3 +281,17 @@ def test_an_experiment_on_weights_starts_where_it_is_told():
     change = (after @ problem.hessian @ after - start @ problem.hessian @ start) / 2
     assert experiment.measure({}, 2, 0).value == pytest.approx(change)
     assert experiment.spread({}) == 0.3
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_no_symbol_keeps_its_value_at_the_symbolic_test_points(count):
+    """Else a residual with the factor (symbol - value) would look like zero."""
+    symbols = sympy.symbols(f"a1:{count + 1}", positive=True)
+    for k, symbol in enumerate(symbols):
+        for value in {sympy.Rational(3 + 2 * k + s, 7 + 3 * k + t * s) for s in range(4) for t in (2, 3)}:
+            residual = sum(symbols) * (symbol - value)
+            claim = v.Claim(
+                kind=v.IDENTITY, domain=v.Domain(**{s.name: positive for s in symbols}), formula=lambda **_: 0,
+                derivation=lambda formula, r=residual: v.Derivation((), {"r": r}), mutants={"one": "1"},
+            )  # fmt: skip
+            assert judge_symbolic(claim, claim.formula).verdict.word == v.REFUTED

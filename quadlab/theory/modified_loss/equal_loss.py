@@ -85,7 +85,7 @@ def _time_of_loss(shares, rates, loss):
         return 0.0
     shares, rates = shares[shares > 0], rates[shares > 0]
     # Were all modes as fast as the slowest, or as the fastest, the time would be one of these.
-    late, early = (log(initial / loss) / (2 * rate) for rate in (rates.min(), rates.max()))
+    late, early = ((log(initial) - log(loss)) / (2 * rate) for rate in (rates.min(), rates.max()))
     while early < (middle := early + (late - early) / 2) < late:
         if shares @ np.exp(-2 * rates * middle) > loss:
             early = middle

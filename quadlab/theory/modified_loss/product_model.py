@@ -160,6 +160,8 @@ def product_model_noisy_loss(parameters, noise_sd, data_input, target, multiplic
     >>> [round(float(product_model_noisy_loss([3.0, 0.2], 0.1, 1.0, 0.6, kind)), 12) for kind in (False, True)]
     [0.04525, 0.003618]
     """
+    if not isinstance(multiplicative, (bool, np.bool_)):
+        raise ValueError(f"multiplicative must be True or False, got {multiplicative!r}")
     parameters, noise, x, y = admit(
         parameters=(parameters, real),
         noise_sd=(noise_sd, non_negative),
