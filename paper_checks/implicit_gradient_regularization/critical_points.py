@@ -23,26 +23,38 @@ EIGENVALUE, PARAMETERS = sympy.Symbol("eigenvalue", real=True), sympy.symbols("t
 GRADIENT, CURVATURES, MIXED = (sympy.symbols(names, real=True) for names in ("E_1:3", "E_11 E_22", "E_12"))
 
 
-def modified_quartic(eigenvalue, learning_rate):
-    """E~ of a quartic in three parameters that is critical at 0, and an eigenvector of its Hessian there."""
+def modified_quartic(eigenvalue, learning_rate, slope=0.0):
+    """E~ of a quartic in three parameters, and an eigenvector of its Hessian at 0, along which its slope is given.
+
+    Without a slope it is critical at 0; with one it has slopes in the other directions, too.
+    """
     rng = np.random.default_rng(8)
     basis = np.linalg.qr(rng.standard_normal((3, 3))).Q
     hessian = (basis * [eigenvalue, 1.3, -0.7]) @ basis.T
     directions, (cubic, quartic) = rng.standard_normal((4, 3)), rng.standard_normal((2, 4))
+    start = slope * basis @ [1, -0.8, 1.1]
 
     def function(theta):
         u, turned = theta @ directions.T, theta @ hessian
-        loss = (theta * turned).sum(axis=-1) / 2 + u**3 @ cubic / 6 + u**4 @ quartic / 24
-        gradient = turned + (cubic * u**2 / 2 + quartic * u**3 / 6) @ directions
+        loss = theta @ start + (theta * turned).sum(axis=-1) / 2 + u**3 @ cubic / 6 + u**4 @ quartic / 24
+        gradient = start + turned + (cubic * u**2 / 2 + quartic * u**3 / 6) @ directions
         return loss + learning_rate / 4 * (gradient**2).sum(axis=-1)
 
     return function, basis[:, 0]
 
 
-def curvature(function, direction, reach=1.0):
-    """Second derivative at 0 along a direction, of a polynomial of degree 6, from seven of its values."""
+def derivative(function, direction, count, reach=1.0):
+    """A derivative at 0 along a direction, of a polynomial of degree 6, from seven of its values."""
     line = Chebyshev.interpolate(lambda t: function(np.outer(t, direction)), 6, domain=[-reach, reach])
-    return line.deriv(2)(0)
+    return line.deriv(count)(0)
+
+
+def curvature(function, direction, reach=1.0):
+    return derivative(function, direction, 2, reach)
+
+
+def slope_along_eigenvector(eigenvalue, gradient, learning_rate):
+    return derivative(*modified_quartic(eigenvalue, learning_rate, gradient), 1)
 
 
 def eigenvalue_at_critical_point(eigenvalue, learning_rate):
@@ -83,21 +95,30 @@ def any_loss():
     return derive.taylor_loss(PARAMETERS, 3).subs(MIXED, 0)
 
 
-def gradient_and_hessian():
-    """Of E~ where the gradient of E vanishes."""
+def from_gradient(formula):
+    """Both components of grad E~ at the origin; where g vanishes, they and the formula have to."""
+    modified, slope = derive.modified_loss(any_loss(), PARAMETERS, RATE), formula(EIGENVALUE, sympy.Integer(0), RATE)
+    found = [at_origin(modified.diff(p)) for p in PARAMETERS]
+    residuals = {f"component {k + 1}": formula(CURVATURES[k], GRADIENT[k], RATE) - found[k] for k in range(2)}
+    residuals |= {f"component {k + 1} where g = 0": slope - found[k].subs(dict.fromkeys(GRADIENT, 0)) for k in range(2)}
+    return Derivation((("grad E~ in the eigenbasis of H", sympy.Matrix(found).applyfunc(sympy.factor)),), residuals)
+
+
+def hessian_at_critical_point():
+    """Of E~, where the gradient of E vanishes."""
     modified = derive.modified_loss(any_loss().subs(dict.fromkeys(GRADIENT, 0)), PARAMETERS, RATE)
-    return [at_origin(modified.diff(p)) for p in PARAMETERS], at_origin(sympy.hessian(modified, PARAMETERS))
+    return at_origin(sympy.hessian(modified, PARAMETERS))
 
 
 def from_hessian(formula):
-    gradient, hessian = gradient_and_hessian()
-    residuals = {"gradient": gradient[0], "between eigenvectors": hessian[0, 1]}
+    hessian = hessian_at_critical_point()
+    residuals = {"between eigenvectors": hessian[0, 1]}
     residuals |= {f"eigenvalue {k + 1}": formula(CURVATURES[k], RATE) - hessian[k, k] for k in range(2)}
     return Derivation((("Hess E~ where g = 0, with E_11 and E_22 the eigenvalues of H", hessian),), residuals)
 
 
 def from_sign(formula):
-    factor = sympy.cancel(gradient_and_hessian()[1][0, 0] / CURVATURES[0])
+    factor = sympy.cancel(hessian_at_critical_point()[0, 0] / CURVATURES[0])
     return Derivation(
         (("an eigenvalue of Hess E~, over that of H", factor),),
         {"this factor at the turn": factor.subs(CURVATURES[0], formula(RATE))},
@@ -105,7 +126,7 @@ def from_sign(formula):
 
 
 def sign_of_curvature(formula):
-    found = gradient_and_hessian()[1][0, 0].subs(CURVATURES[0], EIGENVALUE)
+    found = hessian_at_critical_point()[0, 0].subs(CURVATURES[0], EIGENVALUE)
     rising = sympy.Or(EIGENVALUE > 0, formula(RATE) > EIGENVALUE)
     yield Statement("E~ rises if and only if l > 0 or l is below the turn", sympy.Equivalent(found > 0, rising))
 
@@ -178,6 +199,27 @@ THEOREM = Theorem(
         "curvature lowered": "eigenvalue * (1 - learning_rate * eigenvalue / 2)",
     },
     corollaries=(
+        Claim(
+            name="stay critical",
+            statement=r"H v = \ell v:\quad v \cdot \nabla\tilde E = \big(1 + \tfrac{h\ell}2\big)\, v \cdot g,\quad"
+            r" \text{so that } g = 0 \text{ implies } \nabla\tilde E = 0",
+            kind=IDENTITY,
+            domain=Domain(eigenvalue=real, gradient=real, learning_rate=positive.between(0.01, 3)),
+            formula=lambda eigenvalue, gradient, learning_rate: gradient * (1 + learning_rate * eigenvalue / 2),
+            derivation=from_gradient,
+            oracle=slope_along_eigenvector,
+            scale=lambda eigenvalue, gradient, learning_rate: (
+                (1 + abs(gradient)) * (1 + learning_rate * (1 + abs(eigenvalue)) * (1 + abs(gradient)))
+            ),
+            points=60,
+            mutants={
+                "moved along a direction of curvature": "gradient + learning_rate * eigenvalue / 2",
+                "1 + h l": "gradient * (1 + learning_rate * eigenvalue)",
+                "turned about": "gradient * (1 - learning_rate * eigenvalue / 2)",
+                "the gradient itself": "gradient",
+                "a penalty on the loss, not on its gradient": "gradient * (1 + learning_rate / 2)",
+            },
+        ),
         Claim(
             name="turned directions",
             statement=r"g = 0,\ \ell \ne 0:\quad \tilde E \text{ rises} \iff \ell > 0 \text{ or } \ell < -\tfrac2h",

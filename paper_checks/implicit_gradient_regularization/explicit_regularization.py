@@ -271,7 +271,7 @@ THEOREM = Theorem(
             formula=lambda learning_rate, explicit_penalty: modified_loss.combined_penalty(learning_rate, 0),
             derivation=penalised_mode,
             simulation=ErrorOrder(
-                settings=({"explicit_penalty": FIXED},),
+                settings=tuple({"explicit_penalty": mu} for mu in (FIXED, 0.2)),
                 error=error_at_fixed_penalty,
                 steps=RATES,
                 order=lambda formula, setting: 2,
@@ -282,6 +282,7 @@ THEOREM = Theorem(
                 "no implicit part": "0 * learning_rate",
                 "h/2": "learning_rate / 2",
                 "opposite sign": "-learning_rate / 4",
+                "right at mu = 1/2 alone": "learning_rate * explicit_penalty / 2",
             },
         ),
         Claim(

@@ -7,6 +7,7 @@ series stops converging; the roots become a complex pair, whose modulus sqrt b n
 (1 + sqrt b)^2 both are real and negative, and from h l = 2 (1 + b) on the larger one grows.
 """
 
+from fractions import Fraction
 from functools import partial
 
 import mpmath
@@ -18,7 +19,7 @@ from quadlab.problems import Quadratic
 from quadlab.report import Figure, Panel, computed, run, theory
 from quadlab.simulate import HeavyBall, descend
 from quadlab.theory.elementary import sqrt
-from quadlab.theory.intervals import Interval, momentum_range, positive, real
+from quadlab.theory.intervals import Interval, momentum_range, positive, real, whole_positive
 from quadlab.theory.modified_loss import heavy_ball_modified_eigenvalue
 from quadlab.theory.stability import heavy_ball_sharpness_limit
 from quadlab.verify import IDENTITY, LIMIT, TIGHT, Claim, Derivation, Domain, ErrorOrder, Statement, Theorem, Window
@@ -34,12 +35,17 @@ def one_step(z, momentum):
 
 
 def rate(eigenvalue, learning_rate, momentum):
-    """-log(mu) / h, complex, of the eigenvalue mu of largest modulus, Im mu >= 0, of one step, in 40 digits."""
-    with mpmath.workdps(40):
-        h, b = mpmath.mpf(float(learning_rate)), mpmath.mpf(float(momentum))
-        values, _ = mpmath.eig(mpmath.matrix(one_step(h * mpmath.mpf(float(eigenvalue)), b)))
+    """-log(mu) / h, complex, of the eigenvalue mu of largest modulus, Im mu >= 0, of one step.
+
+    40 digits, and as many more as mu shares with 1; what of the logarithm is beyond them counts as zero.
+    """
+    h, b, curvature = (mpmath.mpf(float(x)) for x in (learning_rate, momentum, eigenvalue))
+    digits = 40 + max(0, -int(mpmath.mag(h * curvature) * 0.302)) if curvature else 40
+    with mpmath.workdps(digits):
+        values, _ = mpmath.eig(mpmath.matrix(one_step(h * curvature, b)))
         larger = mpmath.chop(max(values, key=abs), 1e-25)
-        return complex(-mpmath.log(mpmath.mpc(larger.real, abs(larger.imag))) / h)
+        logarithm = mpmath.log(mpmath.mpc(larger.real, abs(larger.imag)))
+        return complex(-mpmath.chop(logarithm, mpmath.mpf(10) ** (10 - digits)) / h)
 
 
 def from_mode_equation(formula):
@@ -69,20 +75,39 @@ def from_square_root(formula, terms=4):
     return Derivation((("S^2", square),), residuals)
 
 
-def coefficients_on_circle(momentum, nodes=128):
-    """Taylor coefficients in z = h l of -log of the larger root, by Cauchy's integral formula inside the radius."""
-    radius = 0.7 * (1 - np.sqrt(momentum)) ** 2
-    circle = radius * np.exp(2j * np.pi * np.arange(nodes) / nodes)
-    larger = [max(np.linalg.eigvals(one_step(z, momentum)), key=abs) for z in circle]
-    return (np.fft.fft(-np.log(larger)) / nodes).real[:16] / radius ** np.arange(16)
+def coefficient_on_circle(term, momentum, nodes=128):
+    """Taylor coefficient in z = h l of -log of the larger root, by Cauchy's integral formula inside the radius."""
+    with mpmath.workdps(40):
+        b, total = mpmath.mpf(float(momentum)), mpmath.mpf(0)
+        radius = (1 - mpmath.sqrt(b)) ** 2 * 7 / 10
+        for k in range(nodes):
+            z = radius * mpmath.expjpi(mpmath.mpf(2 * k) / nodes)
+            middle = (1 + b - z) / 2
+            half = mpmath.sqrt(middle**2 - b)
+            larger = max(middle + half, middle - half, key=abs)
+            total -= (mpmath.log(larger) * mpmath.expjpi(-mpmath.mpf(2 * k * int(term)) / nodes)).real
+        return float(total / nodes / radius ** int(term))
 
 
 def ratio_of_coefficients(momentum, term):
-    """Coefficient `term` of the series over the next one, by the recurrence of Legendre polynomials at rho."""
+    """Coefficient `term` of the series over the next one, by the recurrence of Legendre polynomials at rho.
+
+    Coefficients of a square-root singularity fall like k^(-3/2) radius^-k; the power of k is taken out.
+    """
     ratio = rho = (1 + momentum) / (1 - momentum)
     for k in range(1, round(term)):
         ratio = ((2 * k + 1) * rho - k / ratio) / (k + 1)
-    return (1 - momentum) * (round(term) + 1) / round(term) / ratio
+    ratio = (1 - momentum) * (round(term) + 1) / round(term) / ratio
+    return ratio * (round(term) / (round(term) + 1)) ** 1.5
+
+
+def from_branch_points(formula):
+    """The rate is singular where S = 0; the nearest such point to 0 is the radius of convergence."""
+    z = sympy.Symbol("z")
+    square = (1 - ROOT**2 - z) ** 2 - 4 * ROOT**2 * z
+    nearest = min(sympy.roots(square, z), key=lambda root: abs(root.subs(ROOT, sympy.Rational(1, 2))))
+    found = formula(ROOT**2, sympy.Symbol("term", positive=True))
+    return Derivation((("S^2", square), ("its root nearest to 0", nearest)), {"radius": found - nearest})
 
 
 def miss_of_truncation(formula, setting, learning_rate, momentum=0.25, time=1.0):
@@ -96,16 +121,17 @@ def miss_of_truncation(formula, setting, learning_rate, momentum=0.25, time=1.0)
 
 def boundary(learning_rate, momentum):
     """Curvature up to which both multipliers of a step are real."""
-    return (1 - sqrt(momentum)) ** 2 / learning_rate
+    return ((1 - momentum) / (1 + sqrt(momentum))) ** 2 / learning_rate
 
 
 def boundary_by_eigenvalues(learning_rate, momentum):
-    """By bisection on whether the eigenvalues of a step are real."""
+    """By bisection on whether the eigenvalues of a step are real, decided in fractions."""
 
     def are_real(z):
-        return np.isreal(np.linalg.eigvals(one_step(z, momentum))).all() - 0.5
+        (a, b), (c, d) = one_step(Fraction(float(z)), Fraction(float(momentum)))
+        return ((a - d) ** 2 >= -4 * b * c) - 0.5
 
-    return bisect(are_real, 0, 1 + momentum, xtol=1e-16, rtol=1e-15) / learning_rate
+    return bisect(are_real, 0, 1 + momentum, xtol=1e-300, rtol=1e-15) / learning_rate
 
 
 def from_discriminant(formula):
@@ -132,6 +158,23 @@ def limit_by_rate(learning_rate, momentum):
 def from_alternation(formula):
     at = sympy.solve(CHARACTERISTIC.subs(MULTIPLIER, -1), CURVATURE)[0]
     return Derivation((("a multiplier is -1 at", at),), {"limit": formula(RATE, MOMENTUM) - at})
+
+
+def contraction(formula):
+    """Multipliers off the real axis come in pairs of modulus sqrt b < 1; so only a real one can reach the circle."""
+    multiplier, b = sympy.Symbol("multiplier", real=True), sympy.Symbol("momentum", nonnegative=True)
+    value = CHARACTERISTIC.subs({MULTIPLIER: multiplier, MOMENTUM: b})
+    below, above = formula(RATE, b) > CURVATURE, formula(RATE, b) < CURVATURE
+    contracts = sympy.Implies(below, multiplier**2 < 1)
+    yield Statement("below the limit every real multiplier contracts", contracts, (b < 1, sympy.Eq(value, 0)))
+    # the parabola opens upwards: negative at -1, it has a root on the left of -1
+    grows = sympy.Implies(above, value.subs(multiplier, -1) < 0)
+    yield Statement("above it one lies beyond -1", grows, (b < 1,))
+
+
+def sign_below_limit(eigenvalue, learning_rate, momentum):
+    """+1 for curvatures between 0 and the limit, -1 outside."""
+    return np.sign(eigenvalue * (heavy_ball_sharpness_limit(learning_rate, momentum) - eigenvalue))
 
 
 def smaller_beyond(eigenvalue, learning_rate, momentum):
@@ -166,12 +209,14 @@ def mark_boundary(axes, rows):
 
 
 Z = "learning_rate * eigenvalue"
+LIMIT_OF_Z = "2 * (1 + momentum)"
 SPLIT = f"sqrt((1 + momentum - {Z})**2 - 4 * momentum)"
-TERM = Interval(1, np.inf, lower_closed=True, whole=True, typical=(1, 10))
+TERM = Interval(1, 30, lower_closed=True, upper_closed=True, whole=True, typical=(1, 10))
 in_every_zone = partial(
     Claim,
     kind=IDENTITY,
     domain=Domain(
+        f"abs({Z} - 1) + momentum > 1e-6",
         eigenvalue=positive.between(0.5, 50),
         learning_rate=positive.between(0.05, 0.1),
         momentum=momentum_range.between(0, 0.7),
@@ -186,7 +231,7 @@ THEOREM = Theorem(
     source="derived here from the rule; Ghosh et al. 2023 for the first order",
     kind=IDENTITY,
     statement=r"hl < (1 - \sqrt b)^2:\quad \tilde l = -\tfrac1h\log\mu_+,\quad"
-    r" \mu_+ = 1 - \tfrac{2hl}{1 - b + hl + S},\ S^2 = (1 - b - hl)^2 - 4bhl;\quad"
+    r" \mu_+ = 1 - \tfrac{2hl}{1 - b + hl + S},\ S^2 = (1 - b - hl)^2 - 4bhl;\quad |hl| < (1 - \sqrt b)^2:\quad"
     r" h\tilde l = \sum_{k \ge 1} \tfrac{1}{k}\Big(\tfrac{hl}{1-b}\Big)^k P_{k-1}\Big(\tfrac{1+b}{1-b}\Big)",
     domain=Domain(
         f"{Z} < (1 - sqrt(momentum))**2",
@@ -239,7 +284,7 @@ THEOREM = Theorem(
             domain=Domain(term=TERM, momentum=momentum_range.between(0, 0.9)),
             formula=series_coefficient,
             derivation=from_square_root,
-            oracle=lambda term, momentum: coefficients_on_circle(momentum)[int(term)],
+            oracle=coefficient_on_circle,
             points=40,
             mutants={
                 "powers of rho for Legendre polynomials, or binomials not squared": "(1 + momentum)**(term - 1)"
@@ -257,23 +302,25 @@ THEOREM = Theorem(
             name="radius",
             statement=r"\text{the series converges for}\ |hl| < (1 - \sqrt b)^2",
             kind=LIMIT,
-            domain=Domain(momentum=momentum_range.between(0.05, 0.9), term=TERM),
-            window=Window("term", 100, 5000, order=-1),
+            domain=Domain(momentum=momentum_range.between(0.05, 0.9), term=whole_positive),
+            window=Window("term", 100, 5000, order=-2),
             formula=lambda momentum, term: (1 - sqrt(momentum)) ** 2,
+            derivation=from_branch_points,
             oracle=ratio_of_coefficients,
             points=36,
             mutants={
                 "(1 - b)^2": "(1 - momentum)**2 + 0 * term",
                 "the second boundary": "(1 + sqrt(momentum))**2 + 0 * term",
                 "1 - sqrt b": "1 - sqrt(momentum) + 0 * term",
+                "half a thousandth more": "1.0005 * (1 - sqrt(momentum))**2",
             },
         ),
         Claim(
             name="truncations",
-            statement=r"\text{order } N:\ \theta_n - e^{-\tilde l_N nh}\,\theta_0 = O(h^{N+1})"
+            statement=r"\text{order } N \le 3:\ \theta_n - e^{-\tilde l_N nh}\,\theta_0 = O(h^{N+1})"
             r"\ \text{at fixed}\ nh",
             kind=IDENTITY,
-            domain=Domain(order=Interval(0, np.inf, lower_closed=True, whole=True, typical=(0, 3))),
+            domain=Domain(order=Interval(0, 3, lower_closed=True, upper_closed=True, whole=True, typical=(0, 3))),
             formula=lambda order: order + 1,
             simulation=ErrorOrder(
                 settings=tuple({"order": order} for order in range(4)),
@@ -286,9 +333,9 @@ THEOREM = Theorem(
         ),
         Claim(
             name="zone boundary",
-            statement=r"\tilde l\ \text{is real up to}\ l = \tfrac{(1 - \sqrt b)^2}{h}",
+            statement=r"b > 0:\quad \tilde l\ \text{is real up to}\ l = \tfrac{(1 - \sqrt b)^2}{h}",
             kind=TIGHT,
-            domain=Domain(learning_rate=positive, momentum=momentum_range.between(0.01, 0.95)),
+            domain=Domain("momentum > 0", learning_rate=positive, momentum=momentum_range.between(0.01, 0.95)),
             formula=boundary,
             derivation=from_discriminant,
             oracle=boundary_by_eigenvalues,
@@ -302,17 +349,40 @@ THEOREM = Theorem(
         ),
         Claim(
             name="stability",
-            statement=r"\mathrm{Re}\,\tilde l > 0 \iff hl < 2(1 + b)",
+            statement=r"l > 0:\quad \mathrm{Re}\,\tilde l > 0 \iff hl < 2(1 + b)",
             kind=TIGHT,
             domain=Domain(learning_rate=positive, momentum=momentum_range),
             formula=heavy_ball_sharpness_limit,
             derivation=from_alternation,
             oracle=limit_by_rate,
+            certificate=contraction,
             points=40,
             mutants={
                 "gradient descent's limit": "2 / learning_rate + 0 * momentum",
                 "gradient descent's at the effective step": "2 * (1 - momentum) / learning_rate",
                 "the second zone boundary": "(1 + sqrt(momentum))**2 / learning_rate",
+            },
+        ),
+        Claim(
+            name="sign of the rate",
+            statement=r"\mathrm{sgn}\,\mathrm{Re}\,\tilde l = +1\ (0 < hl < 2(1 + b)),\quad"
+            r" -1\ (hl < 0\ \text{or}\ hl > 2(1 + b))",
+            kind=IDENTITY,
+            domain=Domain(
+                "eigenvalue != 0",
+                f"abs({Z} - {LIMIT_OF_Z}) > 1e-9",
+                f"abs({Z} - 1) + momentum > 1e-6",
+                eigenvalue=real.between(-4, 8),
+                learning_rate=positive.between(0.3, 1),
+                momentum=momentum_range.between(0, 0.9),
+            ),
+            formula=sign_below_limit,
+            oracle=lambda **point: np.sign(rate(**point).real),
+            points=100,
+            mutants={
+                "positive for negative curvature": f"where({Z} < {LIMIT_OF_Z}, 1, -1)",
+                "gradient descent's limit": f"where({Z} < 0, -1, where({Z} < 2, 1, -1))",
+                "never negative beyond": f"where({Z} < 0, -1, 1)",
             },
         ),
     ),

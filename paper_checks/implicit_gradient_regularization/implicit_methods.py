@@ -6,6 +6,7 @@ E - (h/4) |grad E|^2, and a mode of a quadratic decays with the rate log(1 + h l
 midpoint rule looks the same from both ends: its rate has even powers of h only, and no penalty of order h.
 """
 
+from fractions import Fraction
 from functools import cache
 
 import mpmath
@@ -17,7 +18,7 @@ from quadlab.problems import GradientPenalty, ProductModel
 from quadlab.report import Figure, Panel, computed, run, theory
 from quadlab.simulate import descend, gradient_flow
 from quadlab.theory.elementary import log1p
-from quadlab.theory.intervals import positive, real, whole_positive
+from quadlab.theory.intervals import Interval, positive, real
 from quadlab.theory.modified_loss import modified_eigenvalue
 from quadlab.verify import ASYMPTOTIC, IDENTITY, Claim, Derivation, Domain, ErrorOrder, Theorem, Window
 
@@ -62,9 +63,11 @@ def evidence(equation):
         return Derivation((("weight after a step from 1", root),), {"multiplier": found - root})
 
     def rate_of_step(eigenvalue, learning_rate):
+        size = Fraction(float(learning_rate))
+        moved = solution(equation, Fraction(float(eigenvalue)) * size) - 1
         with mpmath.workdps(40):
-            size = mpmath.mpf(float(learning_rate))
-            return float(-mpmath.log(solution(equation, mpmath.mpf(float(eigenvalue)) * size)) / size)
+            logarithm = mpmath.log1p(mpmath.mpf(moved.numerator) / moved.denominator)
+            return float(-logarithm * size.denominator / size.numerator)
 
     return {"kind": IDENTITY, "derivation": from_equation, "oracle": rate_of_step, "points": 60}
 
@@ -156,7 +159,7 @@ def mark_gradient_flow(axes, rows):
 
 TIMES = "learning_rate * eigenvalue"
 MODE = {"eigenvalue": real, "learning_rate": positive.between(1e-3, 1)}
-TERM = whole_positive.between(1, 8)
+TERM = Interval(1, 16, lower_closed=True, upper_closed=True, whole=True, typical=(1, 9))
 
 THEOREM = Theorem(
     id="igr.implicit-methods",
@@ -218,7 +221,8 @@ THEOREM = Theorem(
             formula=lambda term: (1 - (-1) ** int(term)) / (sympy.Integer(int(term)) * 2 ** int(term)),
             derivation=from_symmetry,
             oracle=lambda term: midpoint_coefficients()[int(term)],
-            scale=lambda term: 1.0,
+            # every other coefficient is zero
+            scale=lambda term: 2.0**-term,
             points=20,
             mutants={
                 "odd and even powers": "1 / (term * 2**(term - 1))",

@@ -195,7 +195,7 @@ SMALL, SMALL_ON_DATA = Window("learning_rate", 2e-4, 2e-3, order=1), Window("lea
 
 THEOREM = Theorem(
     id="igr.modified-loss",
-    title="gradient descent follows the flow of E + (h/4) |grad E|^2",
+    title="gradient descent follows the flow of the loss plus h/4 times its squared gradient",
     source="Barrett & Dherin 2021, Theorem 3.1; constants of the errors derived here",
     kind=ASYMPTOTIC,
     statement=r"\tilde E = E + \tfrac h4 |\nabla E|^2:\quad"

@@ -295,13 +295,14 @@ THEOREM = Theorem(
         Claim(
             name="quadratic",
             statement=r"E = \tfrac12\theta^T H\theta:\quad \mathbb E\, E(\theta_n + \sigma\xi) - E(\theta_n)"
-            r" = \tfrac{\sigma^2}{2}\operatorname{tr} H \text{ for every } \theta_n \text{ and } h",
+            r" = \tfrac{\sigma^2}{2}\operatorname{tr} H \text{ for every } \theta_n \text{ and } h < \tfrac{2}{\max l}",
             kind=IDENTITY,
             domain=Domain(
+                "learning_rate * eigenvalues < 2",
                 eigenvalues=Directions(positive.between(0.1, 1)),
                 initial_state=Directions(real),
                 noise_sd=positive.between(0.2, 2),
-                learning_rate=positive.between(0.1, 1.5),
+                learning_rate=positive.between(0.1, 2.5),
                 steps=whole_positive.between(1, 10),
             ),
             formula=lambda eigenvalues, initial_state, noise_sd, learning_rate, steps: (

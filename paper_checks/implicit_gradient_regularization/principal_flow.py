@@ -6,6 +6,8 @@ through the complex plane, half a turn per step. Its real part changes sign at h
 diverge, which no modified loss shows. What it misses off quadratics says igr.principal-flow-general.
 """
 
+from fractions import Fraction
+
 import mpmath
 import numpy as np
 import sympy
@@ -42,17 +44,19 @@ def size_of_step(formula):
 
 
 def iterate(eigenvalue, learning_rate, steps):
-    position = 1.0
+    position = 1
     for _ in range(int(steps)):
         position -= learning_rate * eigenvalue * position
     return position
 
 
 def growth_of_iterates(eigenvalue, learning_rate, steps=6):
-    """log |theta_n / theta_0| / (n h l) of gradient descent, in 40 digits."""
+    """log |theta_n / theta_0| / (n h l) of gradient descent in fractions, in 40 digits however small the move."""
+    curvature, rate = Fraction(float(eigenvalue)), Fraction(float(learning_rate))
+    moved, time = abs(iterate(curvature, rate, steps)) - 1, steps * rate * curvature
     with mpmath.workdps(40):
-        curvature, rate = mpmath.mpf(float(eigenvalue)), mpmath.mpf(float(learning_rate))
-        return float(mpmath.log(abs(iterate(curvature, rate, steps))) / (steps * rate * curvature))
+        logarithm = mpmath.log1p(mpmath.mpf(moved.numerator) / moved.denominator)
+        return float(logarithm * time.denominator / time.numerator)
 
 
 def final_loss(setting, replicas, rng, executor=None):

@@ -133,13 +133,20 @@ def end_of_flow(a, b, data_input, target):
 def end_by_rotation(a, b, data_input, target):
     """In the time in which the field is (-b, -a) the flow is a hyperbolic rotation: turn until a b = y / x."""
 
+    total, difference, product = a + b, a - b, target / data_input
+
     def turned(angle):
-        return a * np.cosh(angle) - b * np.sinh(angle), b * np.cosh(angle) - a * np.sinh(angle)
+        """What is then left of a + b, and a - b; their product stays."""
+        return total * np.exp(-angle), difference * np.exp(angle)
 
     def excess(angle):
-        return np.prod(turned(angle)) - target / data_input
+        total, difference = turned(angle)
+        return (total**2 - difference**2) / 4 - product
 
-    return turned(brentq(excess, -20, 20, xtol=1e-15, rtol=1e-15, maxiter=500))[0]
+    # far enough for either of the two to outweigh the other and 2 sqrt(|y / x|)
+    most, least = abs(total) + abs(difference) + 2 * np.sqrt(abs(product)), min(abs(total), abs(difference))
+    reach = 1 + np.log(most / least)
+    return sum(turned(brentq(excess, -reach, reach, xtol=1e-15, rtol=1e-15, maxiter=500))) / 2
 
 
 def end_by_integration(setting, replicas, rng, executor=None):
@@ -157,7 +164,12 @@ def at_the_minimum(formula):
     first = formula(**MODEL)
     second = first - (A**2 - B**2)  # D is what it was
     missed = first * second - (TARGET / INPUT) ** 2
-    return Derivation((("a^2", first), ("b^2", second)), {"a^2 b^2 minus y^2 / x^2": missed})
+    # minus the b^2 of the minimum has the same product; at D = 0 it is -|y / x|
+    alike = first.subs(B, A) - abs(TARGET / INPUT)
+    return Derivation(
+        (("a^2", first), ("b^2", second)),
+        {"a^2 b^2 minus y^2 / x^2": missed, "a^2 minus |y / x| as b tends to a": alike},
+    )
 
 
 STANDARD = {"start": (2.8, 3.5), "data_input": 1.0, "target": 0.6}
@@ -311,6 +323,7 @@ THEOREM = Theorem(
                 "D with the wrong sign": f"(sqrt({D}**2 + 4 * (target / data_input)**2) - {D}) / 2",
                 "2 y / x without the 2": f"(sqrt({D}**2 + (target / data_input)**2) + {D}) / 2",
                 "y for y / x": f"(sqrt({D}**2 + 4 * target**2) + {D}) / 2",
+                "the negative root": f"({D} - sqrt({D}**2 + 4 * (target / data_input)**2)) / 2",
             },
         ),
     ),

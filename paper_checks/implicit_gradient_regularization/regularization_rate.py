@@ -224,7 +224,9 @@ THEOREM = Theorem(
             formula=lambda eigenvalue, gradient, learning_rate: gradient * (1 + learning_rate * eigenvalue / 2),
             derivation=from_differentiation,
             oracle=modified_component,
-            scale=lambda eigenvalue, gradient, learning_rate: abs(gradient) * (1 + learning_rate * abs(eigenvalue)),
+            scale=lambda eigenvalue, gradient, learning_rate: (
+                (1 + abs(gradient)) * (1 + learning_rate * abs(eigenvalue))
+            ),
             mutants={
                 "I + h H": "gradient * (1 + learning_rate * eigenvalue)",
                 "I + h H / 4": "gradient * (1 + learning_rate * eigenvalue / 4)",

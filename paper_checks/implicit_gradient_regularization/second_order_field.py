@@ -24,7 +24,9 @@ def second_field(gradient, theta):
 
     That is -11/6 theta_0 + 3 theta_1 - 3/2 theta_2 + 1/3 theta_3, of degree 13 in h where the gradient is cubic.
     """
-    rates, iterates = 0.1 * CIRCLE.reshape(-1, *[1] * theta.ndim), [theta]
+    # where the gradient is steep, a fixed rate would lose h^3 among the higher powers
+    reach = 1 / max(10.0, np.abs(gradient(theta)).max())
+    rates, iterates = reach * CIRCLE.reshape(-1, *[1] * theta.ndim), [theta]
     for _ in range(3):
         iterates.append(iterates[-1] - rates * gradient(iterates[-1]))
     return ((3 * iterates[1] - 3 / 2 * iterates[2] + iterates[3] / 3) / rates**3).mean(axis=0)
@@ -32,7 +34,7 @@ def second_field(gradient, theta):
 
 def derivative(function, at, direction):
     """Derivative along a direction of a polynomial of degree < 16, from its values on a circle round the point."""
-    turn = CIRCLE.reshape(-1, *[1] * at.ndim) / 2
+    turn = CIRCLE.reshape(-1, *[1] * at.ndim) / max(2.0, np.abs(direction).max())
     return (function(at + turn * direction) / turn).mean(axis=0)
 
 

@@ -70,6 +70,12 @@ def test_the_flow_of_the_product_model_ends_where_its_rotation_ends(product, sta
     assert product.end_by_rotation(b, a, data_input, target) == pytest.approx(end[1], rel=1e-12, abs=1e-12)
 
 
+def test_the_flow_ends_where_its_rotation_ends_next_to_a_diagonal(product):
+    point = {"a": 1.0, "b": -1 + 1e-9, "data_input": 1.0, "target": 1.0}
+    assert product.end_by_rotation(**point) == pytest.approx(product.end_of_flow(**point), rel=1e-12)
+    assert product.end_by_rotation(**point) == pytest.approx(1 + 5e-10, rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("rate", "end", "difference"),
     [

@@ -7,7 +7,8 @@ import pytest
 import sympy
 
 from quadlab.problems import hessian_matrix
-from quadlab.verify import theorem_files
+from quadlab.verify import VERIFIED, theorem_files
+from quadlab.verify.computed import at_point
 
 START = np.array([2.8, 3.5])
 
@@ -80,6 +81,23 @@ def test_three_steps_give_the_second_term(module):
     gradient = module("not_a_gradient").product_gradient(1.0, 0.6)
     field = module("second_order_field").second_field(gradient, np.ones(2))
     np.testing.assert_allclose(field, -106 / 125, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("name", "claim", "point"),
+    [
+        ("second_order_field", "main", {"eigenvalue": 1.0, "gradient": 300.0}),
+        ("second_order_field", "main", {"eigenvalue": 1.0, "gradient": -1e5}),
+        ("second_order_field", "antisymmetric part", dict.fromkeys(("first_eigenvalue", "mixed_derivative"), 300.0)),
+        ("regularization_rate", "modified gradient", {"eigenvalue": -30.0, "gradient": 0.0, "learning_rate": 0.1}),
+        ("critical_points", "stay critical", {"eigenvalue": -30.0, "gradient": 0.0, "learning_rate": 0.1}),
+        ("critical_points", "stay critical", {"eigenvalue": 500.0, "gradient": 300.0, "learning_rate": 2.0}),
+    ],
+)
+def test_claims_hold_on_steep_losses_and_where_the_gradient_vanishes(module, name, claim, point):
+    (found,) = (c for c in module(name).THEOREM.claims if c.name == claim)
+    point = {"second_eigenvalue": 2.0, **point} if "second_eigenvalue" in found.domain else point
+    assert at_point(found, point).verdict.word == VERIFIED
 
 
 def test_the_curl_at_the_start(module):

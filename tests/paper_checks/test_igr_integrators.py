@@ -43,6 +43,32 @@ def test_customary_decays_reward_large_gradients_below_their_threshold(epsilon, 
     assert np.sign(moving - still) == direction
 
 
+@pytest.mark.parametrize("decays", [(0.5, 0.8), (0.8, 0.5), (0.0, 0.7)])
+def test_derivative_of_adams_iterates_is_their_slope_at_small_steps(decays):
+    start, added = functions_of("adam_sign").velocity_of_iterates(1.3, 0.6, *decays, 0.4)
+    run = functions_of("adam").velocity_of_iterates
+    slopes = [(run(1.3, 0.9, 0.6, 0.0, h, *decays, 0.4) - start) / h for h in (2e-4, 1e-4)]
+    assert 2 * slopes[1] - slopes[0] == pytest.approx(added, rel=1e-5)
+    field = [adam_modified_field([[0.6]], [1.3], h, *decays, 0.4)[0] for h in (0.0, 1.0)]
+    assert field == pytest.approx([start, start + added], rel=1e-13)
+
+
+@pytest.mark.parametrize("name", ["quadratic_flow", "runge_kutta", "implicit_methods", "heavy_ball_modes"])
+@pytest.mark.parametrize(("eigenvalue", "rate"), [(1e-50, 0.1), (-1e-120, 0.5), (2.0, 1e-80), (1e-150, 1e-150), (0, 1)])
+def test_rates_of_steps_too_small_for_forty_digits(name, eigenvalue, rate):
+    theorem = functions_of(name).THEOREM
+    others = {"stages": 2, "momentum": 0.0}
+    point = {"eigenvalue": eigenvalue, "learning_rate": rate}
+    point |= {key: value for key, value in others.items() if key in theorem.domain}
+    assert theorem.oracle(**point) == pytest.approx(eigenvalue, rel=1e-15, abs=0)
+    assert theorem.at(**point).verdict.word == "VERIFIED"
+
+
+@pytest.mark.parametrize(("eigenvalue", "rate"), [(1e-50, 0.1), (-1e-120, 0.5), (2.0, 1e-80)])
+def test_principal_flow_of_steps_too_small_for_forty_digits(eigenvalue, rate):
+    assert functions_of("principal_flow").growth_of_iterates(eigenvalue, rate) == -1
+
+
 def test_coefficients_of_the_runge_kutta_series():
     coefficient = functions_of("runge_kutta").series_coefficient
     expected = {

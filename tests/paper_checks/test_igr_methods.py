@@ -120,6 +120,20 @@ def test_rate_of_the_larger_root_in_every_zone(eigenvalue, learning_rate, moment
     assert found == pytest.approx(rate, rel=1e-12)
 
 
+def test_the_series_of_heavy_ball_diverges_beyond_its_radius_on_either_side():
+    module = functions_of("heavy_ball_modes")
+    for eigenvalue, converges in ((0.08, True), (-0.08, True), (-0.1, False), (-0.5, False)):
+        exact = module.rate(eigenvalue, 1.0, 0.5).real
+        missed = abs(heavy_ball_modified_eigenvalue(eigenvalue, 1.0, 0.5, order=160) - exact)
+        assert missed < 1e-6 if converges else missed > 0.1
+
+
+def test_the_radius_of_the_series_is_met_to_seven_digits():
+    radius = next(c for c in functions_of("heavy_ball_modes").THEOREM.corollaries if c.name == "radius")
+    for momentum in (0.05, 0.5, 0.9):
+        assert radius.oracle(momentum, 5000) == pytest.approx(radius.formula(momentum, 5000), rel=1e-7)
+
+
 def test_two_hundred_terms_give_fifteen_digits_at_four_fifths_of_the_radius():
     module = functions_of("heavy_ball_modes")
     curvature = 0.8 * module.boundary(0.001, 0.9)

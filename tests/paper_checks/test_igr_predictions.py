@@ -9,6 +9,7 @@ from quadlab import verify as v
 from quadlab.problems import GradientPenalty, ProductModel
 from quadlab.simulate import GradientDescent, descend, global_error, gradient_flow, modified_flow
 from quadlab.theory import modified_loss
+from quadlab.verify.computed import at_point
 
 START = np.array([2.8, 3.5])
 PLACE = {"a": 2.8, "b": 3.5, "data_input": 1.0, "target": 0.6}
@@ -239,6 +240,34 @@ def test_two_modes_by_hand(held_out):
     u = (np.sqrt(1 + 8 * loss) - 1) / 2
     state = held_out.state_at_loss(MODES := np.array([1.0, 2.0]), MODES, np.array([1, np.sqrt(0.5)]), loss)
     np.testing.assert_allclose(state**2, [u, u**2 / 2], rtol=1e-12)
+
+
+TWO_MODES = {"eigenvalues": np.array([0.1, 0.5]), "initial_state": np.ones(2)}
+AT_REST = {**TWO_MODES, "initial_state": np.zeros(2)}
+CONVERGED = {"ratios": np.ones(2), "flat_curvature": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("claim", "point", "word"),
+    [
+        ("convergence", {**TWO_MODES, **CONVERGED, "flat_component": 1.0, "learning_rate": 0.01}, v.VERIFIED),
+        ("convergence", {**TWO_MODES, **CONVERGED, "flat_component": 0.0, "learning_rate": 0.5}, v.VERIFIED),
+        ("direction", {**TWO_MODES, "remaining_loss": 0.3, "learning_rate": 0.0, "exponent": 2}, v.VERIFIED),
+        ("main", {**AT_REST, "ratios": np.ones(2), "learning_rate": 0.0, "steps": 2}, v.OUT_OF_DOMAIN),
+        ("proportional", {**AT_REST, "factor": 1.0, "learning_rate": 0.5, "steps": 2}, v.OUT_OF_DOMAIN),
+    ],
+)
+def test_the_test_loss_at_small_rates_and_at_the_minimum(held_out, claim, point, word):
+    (found,) = (c for c in held_out.THEOREM.claims if c.name == claim)
+    point = {"larger_learning_rate": 0.5, **point} if "larger_learning_rate" in found.domain else point
+    assert at_point(found, point).verdict.word == word
+
+
+def test_noise_is_not_compared_along_a_divergent_descent(robustness):
+    (found,) = (c for c in robustness.THEOREM.claims if c.name == "quadratic")
+    point = {"eigenvalues": [0.9, 0.5], "initial_state": [1.0, 1.0], "noise_sd": 1.0, "steps": 100}
+    assert at_point(found, {**point, "learning_rate": 3.0}).verdict.word == v.OUT_OF_DOMAIN
+    assert at_point(found, {**point, "learning_rate": 2.0}).verdict.word == v.VERIFIED
 
 
 def test_noise_at_two_minima(robustness):
