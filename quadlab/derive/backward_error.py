@@ -50,11 +50,14 @@ def modified_equation(vector_field, state, order, momentum=0):
     [Matrix([[y**2]]), Matrix([[-y**3]]), Matrix([[3*y**4/2]]), Matrix([[-8*y**5/3]])]
     """
     field, symbols = _checked_field(vector_field, state)
+    order, momentum = checked_order(order), _checked_momentum(momentum, symbols)
+    series = _polynomial_series(field, symbols, order, momentum)
+    if series is None:
 
-    def along(direction, components):
-        return components.jacobian(symbols) * direction
+        def along(direction, components):
+            return components.jacobian(symbols) * direction
 
-    series = _series(field, along, _combine_fields, checked_order(order), _checked_momentum(momentum, symbols))
+        series = _series(field, along, _combine_fields, order, momentum)
     return [_divided(numerator, momentum, k) for k, numerator in enumerate(series)]
 
 
@@ -181,6 +184,36 @@ def _series(start, along, combine, order, momentum):
             terms.append((-weight, sums[i, m]))
         sums[1, n] = combine(terms)
     return [sums[1, k] for k in range(order + 1)]
+
+
+def _polynomial_series(field, symbols, order, momentum):
+    """The same for a polynomial field, in sparse polynomials, which are many times faster; None for other fields."""
+    unknowns = sorted((field.free_symbols | momentum.free_symbols) - set(symbols), key=str)
+    generators = [*symbols, *unknowns]
+    given = [*field, momentum]
+    if any(entry.has(sympy.Float) or not entry.is_polynomial(*generators) for entry in given):
+        return None
+    try:
+        polynomials = sympy.ring(generators, sympy.QQ)[0]
+        *start, _ = [polynomials.from_expr(entry) for entry in given]
+    except (ValueError, sympy.CoercionFailed):
+        # a coefficient such as sqrt(2) is no rational number
+        return None
+    variables = polynomials.gens[: len(symbols)]
+
+    def along(direction, components):
+        pairs = list(zip(variables, direction, strict=True))
+        return [sum((c.diff(x) * d for x, d in pairs), polynomials.zero) for c in components]
+
+    def combine(weighted):
+        factors = [polynomials.from_expr(sympy.expand(weight)) for weight, _ in weighted]
+        return [
+            sum((f * part[k] for f, (_, part) in zip(factors, weighted, strict=True)), polynomials.zero)
+            for k in range(len(symbols))
+        ]
+
+    series = _series(start, along, combine, order, momentum)
+    return [sympy.Matrix([component.as_expr() for component in components]) for components in series]
 
 
 def _divided(numerator, momentum, k):

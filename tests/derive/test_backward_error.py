@@ -170,6 +170,17 @@ def test_the_flow_satisfies_the_two_step_equation_to_its_order(momentum, order):
     assert float(mpmath.log(left[0] / left[1], 2)) == pytest.approx(order + 2, abs=0.1)
 
 
+@pytest.mark.parametrize("momentum", [0, Rational(1, 3), 0.5, sympy.Symbol("c"), sympy.sqrt(sympy.Symbol("c"))])
+@pytest.mark.parametrize("factor", [1, sympy.Symbol("k"), sympy.sqrt(2), 0.25, 1 / sympy.Symbol("k"), sympy.pi])
+def test_polynomials_and_other_expressions_give_the_same(momentum, factor):
+    """A zero in the disguise of a sine keeps the general way of computing from being passed over."""
+    hidden, y = sympy.Symbol("hidden"), sympy.Symbol("y")
+    plain = derive.modified_equation([factor * y**2 - A, A * y], [y, A], 2, momentum)
+    general = derive.modified_equation([factor * y**2 - A + sympy.sin(hidden), A * y], [y, A], 2, momentum)
+    for one, other in zip(plain, general, strict=True):
+        assert not any(sympy.expand(entry) for entry in (one - other.subs(hidden, 0)))
+
+
 def test_heavy_ball_on_a_line_is_a_legendre_series():
     y, b = sympy.symbols("y b")
     for k, f in enumerate(derive.modified_equation([-y], [y], 4, b)):
