@@ -15,7 +15,7 @@ import sympy
 from quadlab.report import Figure, Panel, computed, run, theory
 from quadlab.simulate import flow
 from quadlab.theory.elementary import is_symbolic, sqrt
-from quadlab.theory.intervals import Interval, positive, real, whole_positive
+from quadlab.theory.intervals import Interval, positive, real
 from quadlab.theory.modified_loss import batch_variance_penalty
 from quadlab.verify import IDENTITY, Claim, Derivation, Directions, Domain, ErrorOrder, Theorem
 
@@ -154,8 +154,8 @@ THEOREM = Theorem(
         "batch_size <= samples",
         sample_variance=positive,
         learning_rate=positive,
-        samples=Interval(2, np.inf, lower_closed=True, whole=True, typical=(2, 9)),
-        batch_size=whole_positive.between(1, 9),
+        samples=Interval(2, 12, lower_closed=True, upper_closed=True, whole=True, typical=(2, 9)),
+        batch_size=Interval(1, 12, lower_closed=True, upper_closed=True, whole=True, typical=(1, 9)),
     ),
     formula=variance_penalty,
     derivation=from_all_batches,

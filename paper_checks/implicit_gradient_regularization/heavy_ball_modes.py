@@ -39,8 +39,10 @@ def rate(eigenvalue, learning_rate, momentum):
 
     40 digits, and as many more as mu shares with 1; what of the logarithm is beyond them counts as zero.
     """
+    if eigenvalue == 0:
+        return 0j  # the larger multiplier is 1, whatever the momentum
     h, b, curvature = (mpmath.mpf(float(x)) for x in (learning_rate, momentum, eigenvalue))
-    digits = 40 + max(0, -int(mpmath.mag(h * curvature) * 0.302)) if curvature else 40
+    digits = 40 + max(0, -int(mpmath.mag(h * curvature) * 0.302))
     with mpmath.workdps(digits):
         values, _ = mpmath.eig(mpmath.matrix(one_step(h * curvature, b)))
         larger = mpmath.chop(max(values, key=abs), 1e-25)

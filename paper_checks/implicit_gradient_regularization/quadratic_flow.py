@@ -42,11 +42,17 @@ def iterate(eigenvalue, learning_rate, steps):
     return position
 
 
+def log_of(fraction):
+    """Logarithm of a fraction in the working precision, to all digits near 0 and near 1."""
+    near_one = abs(fraction - 1) < Fraction(1, 2)
+    number = fraction - 1 if near_one else fraction
+    return (mpmath.log1p if near_one else mpmath.log)(mpmath.mpf(number.numerator) / number.denominator)
+
+
 def rate_of_iterates(eigenvalue, learning_rate, steps=5):
     """-log |theta_n / theta_0| / (n h), in 40 digits, however near theta_n is to theta_0."""
     with mpmath.workdps(40):
-        moved = abs(iterate(eigenvalue, learning_rate, steps)) - 1
-        logarithm = mpmath.log1p(mpmath.mpf(moved.numerator) / moved.denominator)
+        logarithm = log_of(abs(iterate(eigenvalue, learning_rate, steps)))
         return float(-logarithm / (steps * mpmath.mpf(float(learning_rate))))
 
 
@@ -148,7 +154,7 @@ def room_for_legend(axes, rows):
     axes.set_ylim(-1.1, 1.9)
 
 
-STEPS = Interval(-np.inf, np.inf, whole=True, typical=(-8, 8))
+STEPS = Interval(-50, 50, lower_closed=True, upper_closed=True, whole=True, typical=(-8, 8))
 
 THEOREM = Theorem(
     id="igr.quadratic-flow",
@@ -181,7 +187,12 @@ THEOREM = Theorem(
             statement=r"hl \ne 1:\quad e^{-nh\tilde l} = (1 - hl)^n\quad (n \in \mathbb Z)",
             kind=IDENTITY,
             domain=Domain(
-                "learning_rate * eigenvalue != 1", eigenvalue=real, learning_rate=positive.between(0.1, 1), steps=STEPS
+                # powers of the multiplier neither overflow nor vanish
+                "abs(1 - learning_rate * eigenvalue) > 1e-6",
+                "abs(learning_rate * eigenvalue) < 100",
+                eigenvalue=real,
+                learning_rate=positive.between(0.1, 1),
+                steps=STEPS,
             ),
             formula=iterate_of_flow,
             derivation=iterates_on_both_sides,

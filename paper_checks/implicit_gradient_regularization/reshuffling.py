@@ -240,7 +240,7 @@ THEOREM = Theorem(
     domain=Domain(
         gradient_norm=non_negative.between(0.3, 2),
         gradient_variance=non_negative.between(0.3, 2),
-        batches=Interval(2, np.inf, lower_closed=True, whole=True, typical=(2, 5)),
+        batches=Interval(2, 6, lower_closed=True, upper_closed=True, whole=True, typical=(2, 5)),
         learning_rate=positive.between(1e-4, 1e-3),
     ),
     window=Window("learning_rate", 1e-4, 1e-3, order=1),

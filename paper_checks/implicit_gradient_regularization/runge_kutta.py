@@ -60,17 +60,29 @@ def expanded_rate(stages):
     return sympy.series(-sympy.log(multiplier(stages)), Z, 0, stages + 2).removeO()
 
 
-def excess_of_step(eigenvalue, learning_rate, stages):
-    """The rate of a step on theta' = -l theta, less l; complex. The step itself is taken in rational numbers."""
+def log_of(fraction):
+    """Logarithm of a fraction in the working precision, to all digits near 0 and near 1."""
+    near_one = abs(fraction - 1) < Fraction(1, 2)
+    number = fraction - 1 if near_one else fraction
+    return (mpmath.log1p if near_one else mpmath.log)(mpmath.mpf(number.numerator) / number.denominator)
+
+
+def rate_of_step(eigenvalue, learning_rate, stages):
+    """-log of what a step on theta' = -l theta, taken in rational numbers, multiplies by, over h; complex."""
     curvature, size = Fraction(float(eigenvalue)), Fraction(float(learning_rate))
-    moved = step(lambda theta: -curvature * theta, Fraction(1), size, stages) - 1
+    after = step(lambda theta: -curvature * theta, Fraction(1), size, stages)
+    return -log_of(after) / mpmath.mpf(float(size))
+
+
+def excess_of_step(eigenvalue, learning_rate, stages):
+    """The rate of a step less l; complex."""
     with mpmath.workdps(40):
-        rate_of_step = -mpmath.log1p(mpmath.mpf(moved.numerator) / moved.denominator) / mpmath.mpf(float(size))
-        return complex(rate_of_step - mpmath.mpf(float(curvature)))
+        return complex(rate_of_step(eigenvalue, learning_rate, stages) - mpmath.mpf(float(eigenvalue)))
 
 
 def decay_of_step(eigenvalue, learning_rate, stages):
-    return eigenvalue + excess_of_step(eigenvalue, learning_rate, stages).real
+    with mpmath.workdps(40):
+        return complex(rate_of_step(eigenvalue, learning_rate, stages)).real
 
 
 def rate(eigenvalue, learning_rate, stages):

@@ -69,6 +69,29 @@ def test_principal_flow_of_steps_too_small_for_forty_digits(eigenvalue, rate):
     assert functions_of("principal_flow").growth_of_iterates(eigenvalue, rate) == -1
 
 
+@pytest.mark.parametrize("name", ["quadratic_flow", "runge_kutta"])
+def test_rates_next_to_the_step_that_lands_on_the_minimum(name):
+    theorem, z = functions_of(name).THEOREM, 1 - 1e-9
+    others = {"stages": 1} if "stages" in theorem.domain else {}
+    assert theorem.oracle(eigenvalue=z, learning_rate=1.0, **others) == pytest.approx(-np.log(1 - z), rel=1e-14)
+
+
+@pytest.mark.parametrize("z", [1 - 1e-9, 1 + 1e-9, 1 + 1e-12])
+def test_principal_flow_next_to_the_step_that_lands_on_the_minimum(z):
+    growth = functions_of("principal_flow").growth_of_iterates(z, 1.0)
+    assert growth == pytest.approx(np.log(abs(1 - z)) / z, rel=1e-14)
+
+
+def test_implicit_euler_with_a_large_step():
+    oracle = functions_of("implicit_methods").THEOREM.oracle
+    assert oracle(1e300, 1.0) == pytest.approx(300 * np.log(10), rel=1e-14)
+
+
+@pytest.mark.parametrize("momentum", [0.3, 0.999999])
+def test_heavy_ball_does_not_move_in_flat_directions(momentum):
+    assert functions_of("heavy_ball_modes").rate(0.0, 0.1, momentum) == 0
+
+
 def test_coefficients_of_the_runge_kutta_series():
     coefficient = functions_of("runge_kutta").series_coefficient
     expected = {
