@@ -194,6 +194,7 @@ THEOREM = Theorem(
     ),
     caveats=(
         "An average over batch compositions; that the penalty moves the mean of an epoch is igr.reshuffling.",
+        "Every composition is enumerated, so formulas are judged for at most 12 samples.",
         "Batches of a partition depend on each other, but only their common law enters the average.",
     ),
     figure=Figure(

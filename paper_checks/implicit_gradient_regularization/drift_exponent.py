@@ -65,7 +65,10 @@ def along_gradient_flow(formula):
 def integral_of_drift(a, b, data_input, target):
     """I by quadrature of r / s over the residual."""
     difference = a**2 - b**2
-    integrand = lambda r: r / np.hypot(difference, 2 * (r + target) / data_input)  # noqa: E731
+
+    def integrand(r):
+        return r / np.hypot(difference, 2 * (r + target) / data_input)
+
     return quad(integrand, 0, data_input * a * b - target, epsabs=0, epsrel=1e-12)[0]
 
 

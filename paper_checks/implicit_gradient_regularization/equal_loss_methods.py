@@ -30,7 +30,10 @@ def at_loss(rates, shares, remaining_loss):
     """Loss shares, decaying at twice the rates, when their sum has fallen to a fraction: by bracketing."""
     goal = np.log(remaining_loss * shares.sum())
     latest = -np.log(remaining_loss) / (2 * rates.min())
-    excess = lambda time: np.log(shares @ np.exp(-2 * rates * time)) - goal  # noqa: E731
+
+    def excess(time):
+        return np.log(shares @ np.exp(-2 * rates * time)) - goal
+
     return shares * np.exp(-2 * rates * brentq(excess, 0, 1.1 * latest, xtol=1e-15, rtol=1e-15))
 
 
@@ -168,7 +171,10 @@ def squared_gradient(rates):
 def landings(steps):
     """Learning rates whose iterate after this many steps has loss 0.3, and |grad E|^2 there."""
     modes, start = EXAMPLE
-    excess = lambda h: modes @ (start * (1 - h * modes) ** steps) ** 2 / 2 - 0.3  # noqa: E731
+
+    def excess(h):
+        return modes @ (start * (1 - h * modes) ** steps) ** 2 / 2 - 0.3
+
     brackets = [pair for pair in pairwise(np.linspace(0.01, 0.49, 97)) if excess(pair[0]) * excess(pair[1]) < 0]
     found = np.array([brentq(excess, *pair) for pair in brackets])
     return found, [np.sum((modes * start * (1 - h * modes) ** steps) ** 2) for h in found]

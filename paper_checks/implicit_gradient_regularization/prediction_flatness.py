@@ -102,7 +102,10 @@ def velocity_per_residual():
 
 def kernel_by_weights(learning_rate, a, b, data_input, target, remaining=0.0):
     """The same from the two weights, followed with the residual as the clock."""
-    field = lambda weights: np.array(velocity_per_residual()(*weights, learning_rate, data_input, target))  # noqa: E731
+
+    def field(weights):
+        return np.array(velocity_per_residual()(*weights, learning_rate, data_input, target))
+
     return data_input**2 * np.sum(flow(field, [a, b], (1 - remaining) * (data_input * a * b - target)) ** 2)
 
 

@@ -95,7 +95,10 @@ def at_equal_time(eigenvalues, initial_state, ratios, learning_rate, larger_lear
 
 def state_at_loss(rates, eigenvalues, initial_state, loss):
     """Where a flow with these rates has the training loss, by bracketing."""
-    excess = lambda time: np.log(eigenvalues @ (initial_state * np.exp(-rates * time)) ** 2 / (2 * loss))  # noqa: E731
+
+    def excess(time):
+        return np.log(eigenvalues @ (initial_state * np.exp(-rates * time)) ** 2 / (2 * loss))
+
     return initial_state * np.exp(-rates * brentq(excess, 0, (1 + excess(0)) / (2 * rates.min()), xtol=1e-15))
 
 

@@ -330,6 +330,7 @@ THEOREM = Theorem(
         "The mean over orders of one epoch, not a single run; the epoch's steps must be small, m h l << 1.",
         "A fixed order of batches adds a commutator of their fields, which the average over orders removes.",
         "The remainder is of third order in h at fixed m; how it grows with m is not stated.",
+        "Every order is enumerated, so formulas are judged for at most 6 batches.",
         "The batches are given; for their average over random compositions see igr.batch-variance.",
     ),
     figure=Figure(
