@@ -1,0 +1,163 @@
+"""Arrays of the bridge: one source for NumPy and CuPy, through the array API standard.
+
+Code above this module asks an array for its namespace and never names NumPy or CuPy; data cross between host and
+device in `host` and `on_device` alone, so that a copy nobody asked for is an error on a card, not a slow line.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+import numpy as np
+from scipy import special
+
+__all__ = ["Backend", "available_memory", "backend", "backend_of", "contiguous", "error_function", "host", "namespace"]
+
+DTYPES = ("float64", "float32")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where arrays live: a namespace of the array API standard, a device in it (None: its default) and a dtype."""
+
+    namespace: Any
+    device: Any = None
+    dtype: str = "float64"
+
+    @property
+    def name(self):
+        """The library's name: "numpy", "cupy", …"""
+        return self.namespace.__name__.rpartition("array_api_compat.")[2]
+
+    @property
+    def itemsize(self):
+        """Bytes of one number."""
+        return 4 if self.dtype == "float32" else 8
+
+    def array(self, values, dtype=None):
+        """Host numbers, or an array that is here already, as an array of this backend."""
+        if not array_api_compat.is_array_api_obj(values):
+            values = np.asarray(values)
+        xp = self.namespace
+        wanted = getattr(xp, dtype or self.dtype)
+        if array_api_compat.is_numpy_array(values):
+            return xp.asarray(values, dtype=wanted, device=self.device)
+        return xp.astype(values, wanted, copy=False)
+
+    def zeros(self, shape):
+        """Zeros of this backend's dtype."""
+        return self.namespace.zeros(shape, dtype=getattr(self.namespace, self.dtype), device=self.device)
+
+
+def backend(name="numpy", dtype="float64"):
+    """The backend with a name: "numpy", "cupy", or "auto" (CuPy where a usable device is, else NumPy).
+
+    >>> backend("numpy", "float32").array([1, 2]).dtype
+    dtype('float32')
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    if isinstance(name, Backend):
+        return Backend(name.namespace, name.device, dtype)
+    if name not in ("numpy", "cupy", "auto"):
+        raise ValueError(f'backend must be "numpy", "cupy" or "auto", got {name!r}')
+    if name != "numpy":
+        missing = _why_no_cupy()
+        if missing is None:
+            import array_api_compat.cupy
+
+            return Backend(array_api_compat.cupy, dtype=dtype)
+        if name == "cupy":
+            raise ValueError(
+                f"backend 'cupy' has no usable device: {missing}; install quadlab[cuda12] or quadlab[cuda13] to match"
+                ' the driver (`nvidia-smi` shows its CUDA version), or use backend="numpy" or "auto"'
+            )
+    import array_api_compat.numpy
+
+    _keep_freed_memory()
+    return Backend(array_api_compat.numpy, dtype=dtype)
+
+
+def _keep_freed_memory():
+    """Freeing one large untouched block makes glibc keep later blocks instead of returning each to the system.
+
+    Arrays of a few megabytes then cost no page faults: products with several vectors are up to twice as fast.
+    """
+    np.empty(31 * 2**20, dtype=np.uint8)
+
+
+def _why_no_cupy():
+    """None if CuPy and a device work together; otherwise what is missing, in a few words."""
+    try:
+        import cupy
+    except ImportError as error:
+        return f"CuPy cannot be imported ({error})"
+    try:
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return "CuPy finds no device"
+        # importing succeeds without the toolkit's compiler and libraries; a product and a kernel do not
+        trial = cupy.ones((2, 2))
+        if float((trial @ trial + trial).sum()) != 12:
+            return "a trial product on the device is wrong"
+    except Exception as error:
+        return f"a trial product on the device fails ({type(error).__name__}: {error})"
+    return None
+
+
+def namespace(array):
+    """The array-API namespace of an array.
+
+    >>> namespace(np.ones(3)).__name__
+    'array_api_compat.numpy'
+    """
+    return array_api_compat.array_namespace(array)
+
+
+def backend_of(array):
+    """The backend an array lives on, with its dtype."""
+    name = "float32" if str(array.dtype).endswith("float32") else "float64"
+    return Backend(namespace(array), array_api_compat.device(array), name)
+
+
+def contiguous(array):
+    """The array with rows one after the other in memory, as matrix products want it; copied only if need be."""
+    return getattr(namespace(array), "ascontiguousarray", lambda same: same)(array)
+
+
+def host(array):
+    """The numbers as a NumPy array: the one door from device to host.
+
+    >>> host([1.0, 2.0])
+    array([1., 2.])
+    """
+    if not array_api_compat.is_array_api_obj(array) or array_api_compat.is_numpy_array(array):
+        return np.asarray(array)
+    if array_api_compat.is_cupy_array(array):
+        return array.get()
+    xp = namespace(array)
+    return np.asarray(array_api_compat.to_device(array, xp.__array_namespace_info__().default_device()))
+
+
+def error_function(array):
+    """erf, elementwise: SciPy's on the host, CuPy's on a card."""
+    if array_api_compat.is_numpy_array(array):
+        return special.erf(array)
+    if array_api_compat.is_cupy_array(array):
+        from cupyx.scipy.special import erf
+
+        return erf(array)
+    # a namespace of the standard without special functions
+    return backend_of(array).array(special.erf(host(array)))
+
+
+def available_memory(where):
+    """Bytes that a backend could still give: of the card, or of this machine (0 where it does not say)."""
+    if where.name == "cupy":
+        import cupy
+
+        return cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0

@@ -1,0 +1,283 @@
+"""A network, data and a loss: value, gradient and exact curvature products as functions of the flat parameters."""
+
+import contextlib
+from math import prod
+
+import numpy as np
+
+from quadlab.bridge.arrays import available_memory, backend_of, contiguous, host
+from quadlab.bridge.arrays import backend as backend_named
+from quadlab.bridge.linearization import Linearization, evaluate
+from quadlab.bridge.losses import LOSSES, targets_of
+from quadlab.bridge.network import Network
+from quadlab.bridge.operator import CurvatureOperator
+
+__all__ = ["Problem"]
+
+DIRECTIONS_TOGETHER = 32
+CACHED_BYTES = 2**24
+
+
+class Problem:
+    """The mean over examples of a loss of a network's outputs.
+
+    Parameters
+    ----------
+    network : see `mlp`, `residual_network`, `vision_transformer`, or a `Draft` of your own.
+    inputs : (N, *network.input_shape), finite.
+    targets : (N, c) numbers, or (N,) whole labels from 0 to c - 1, of which one-hot rows are made.
+    loss : "squared_error", half the squared distance to the targets, or "cross_entropy" of the softmax of the outputs.
+    backend : "numpy", "cupy", or "auto" (CuPy where a device is usable). Results of `gradient` and of products live
+        there; `quadlab.bridge.host` brings them back.
+    dtype : "float64" or "float32".
+    batch : examples that go through the network at once, all if None. It bounds the memory (see `memory`), not the
+        result. With all examples at once, products at the same parameters share one pass and cost two gradients each;
+        otherwise each call makes the pass again, so take vectors together.
+
+    >>> import numpy as np
+    >>> from quadlab import bridge
+    >>> problem = bridge.Problem(bridge.mlp([1, 1]), [[1.0], [2.0]], [[0.0], [0.0]])
+    >>> problem.loss([2.0, 0.0])
+    5.0
+    >>> problem.gradient([2.0, 0.0])
+    array([5., 3.])
+    >>> problem.hessian_product([2.0, 0.0], np.eye(2))
+    array([[2.5, 1.5],
+           [1.5, 1. ]])
+    """
+
+    def __init__(self, network, inputs, targets, *, loss="squared_error", backend="numpy", dtype="float64", batch=None):
+        if not isinstance(network, Network):
+            raise ValueError(f"network must be a quadlab.bridge.Network, got {type(network).__name__}")
+        if loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
+        self.network, self.loss_name = network, loss
+        self.backend = backend_named(backend, dtype)
+        rows = self._rows("inputs", inputs)
+        self.examples = len(rows)
+        if batch is not None and (isinstance(batch, bool) or int(batch) != batch or batch < 1):
+            raise ValueError(f"batch must be a whole number >= 1 or None, got {batch!r}")
+        self.batch = self.examples if batch is None else min(int(batch), self.examples)
+        classes = network.output.shape[0]
+        self.inputs = self.backend.array(rows)
+        self.targets = self.backend.array(targets_of(host(targets), self.examples, classes, loss))
+        self._slices = network.slices()
+        self._latest = None
+
+    @property
+    def dimension(self):
+        """The number of parameters n."""
+        return self.network.dimension
+
+    @property
+    def name(self):
+        """The network with its loss and the number of examples."""
+        return f"{self.network.name}, {self.loss_name}, {self.examples} examples"
+
+    def __repr__(self):
+        return f"Problem({self.name}, {self.dimension} parameters, {self.backend.name} {self.backend.dtype})"
+
+    def subset(self, indices):
+        """The same problem on some of the examples: a minibatch. `indices` are whole numbers, on the host."""
+        indices = np.asarray(indices)
+        if indices.ndim != 1 or indices.dtype.kind not in "iu" or not indices.size:
+            raise ValueError(f"indices must be a list of whole numbers, got shape {indices.shape}")
+        if indices.min() < 0 or indices.max() >= self.examples:
+            raise ValueError(f"indices must lie from 0 to {self.examples - 1}, got {indices.min()} to {indices.max()}")
+        xp, part = self.backend.namespace, object.__new__(Problem)
+        part.__dict__.update(self.__dict__)
+        taken = xp.asarray(indices.astype(np.int64), device=self.backend.device)
+        part.inputs, part.targets = xp.take(self.inputs, taken, axis=0), xp.take(self.targets, taken, axis=0)
+        part.examples, part.batch, part._latest = len(indices), min(self.batch, len(indices)), None
+        return part
+
+    def loss(self, parameters):
+        """The mean loss, a Python float."""
+        arrays = self._split(self._flat(parameters))
+        xp = self.backend.namespace
+        with self._guarded(vectors=0):
+            total = 0.0
+            for inputs, targets in self._chunks():
+                outputs = evaluate(self.network, xp, arrays, inputs)
+                total += float(LOSSES[self.loss_name].value(xp, outputs, targets))
+        if np.isnan(total):
+            raise FloatingPointError("the loss is NaN at these parameters: the network overflows")
+        return total / self.examples
+
+    def gradient(self, parameters):
+        """The gradient of the mean loss, (n,) on the backend."""
+        return self.loss_and_gradient(parameters)[1]
+
+    def loss_and_gradient(self, parameters):
+        """Both in one pass: a Python float and an array (n,)."""
+        flat = self._flat(parameters)
+        with self._guarded(vectors=0):
+            total, loss = self.backend.zeros((1, self.dimension)), 0.0
+            for at in self._linearizations(flat):
+                loss += float(at.value())
+                total = self._joined([array[None, ...] for array in at.gradient()], total)
+        return loss, self._finite(total[0, :], "gradient")
+
+    def hessian_product(self, parameters, vectors):
+        """The Hessian of the mean loss times vectors (n,) or (n, k), exactly; the same shape, on the backend."""
+        return self._product(parameters, vectors, "hessian_product")
+
+    def gauss_newton_product(self, parameters, vectors):
+        """The Gauss-Newton matrix J^T (d^2 loss / d outputs^2) J times vectors (n,) or (n, k)."""
+        return self._product(parameters, vectors, "gauss_newton_product")
+
+    def hessian(self, parameters):
+        """The Hessian as an operator with .shape, @, .dense() and .to_scipy()."""
+        return CurvatureOperator(self, self._copy(parameters), "hessian_product")
+
+    def gauss_newton(self, parameters):
+        """The Gauss-Newton matrix as an operator."""
+        return CurvatureOperator(self, self._copy(parameters), "gauss_newton_product")
+
+    def predict(self, parameters, inputs=None):
+        """The network's outputs (m, c), on the backend; for this problem's inputs if none are given."""
+        arrays, xp = self._split(self._flat(parameters)), self.backend.namespace
+        rows = self.inputs if inputs is None else self.backend.array(self._rows("inputs", inputs))
+        with self._guarded(vectors=0):
+            starts = range(0, rows.shape[0], self.batch)
+            return xp.concat(
+                [evaluate(self.network, xp, arrays, rows[i : i + self.batch, ...]) for i in starts], axis=0
+            )
+
+    def memory(self, vectors=1):
+        """An estimate of the bytes that products with this many vectors take, at this `batch`."""
+        return self.batch * self._bytes_per_example(vectors) + self._bytes_of_parameters(vectors)
+
+    def _together(self):
+        """How many directions go through the network at once."""
+        if self.backend.name != "numpy" or self.batch < self.examples:
+            return DIRECTIONS_TOGETHER
+        # on the host the arithmetic is no faster for more, once the tangents of the largest array leave the cache
+        widest = max(self.batch * prod(step.output.shape) for step in self.network.steps)
+        fit = CACHED_BYTES // (self.backend.itemsize * max(widest, self.dimension))
+        return min(max(fit, 1), DIRECTIONS_TOGETHER)
+
+    def _bytes_per_example(self, vectors):
+        # four arrays for each activation at the point, and its tangent and cotangent's tangent for each vector
+        numbers = sum(prod(step.output.shape) for step in self.network.steps)
+        together = min(vectors, self._together())
+        return self.backend.itemsize * numbers * (4 + 2 * together)
+
+    def _bytes_of_parameters(self, vectors):
+        return self.backend.itemsize * self.dimension * (3 + 3 * vectors + 3 * min(vectors, self._together()))
+
+    def _product(self, parameters, vectors, method):
+        flat, xp = self._flat(parameters), self.backend.namespace
+        vectors = vectors if hasattr(vectors, "shape") else np.asarray(vectors)
+        rows = self._rows_of_vectors(vectors)
+        with self._guarded(vectors=rows.shape[0]):
+            pieces = []
+            together = self._together()
+            for start in range(0, rows.shape[0], together):
+                directions = self._split(rows[start : start + together, :])
+                total = None
+                for at in self._linearizations(flat, keep=True):
+                    total = self._joined(getattr(at, method)(directions), total)
+                pieces.append(total)
+            result = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
+        result = self._finite(result, method.replace("_", " "))
+        return result[0, :] if len(vectors.shape) == 1 else xp.permute_dims(result, (1, 0))
+
+    def _joined(self, arrays, total=None):
+        """Arrays (k, *shape) as rows (k, n), added to a total."""
+        xp = self.backend.namespace
+        rows = xp.concat([xp.reshape(array, (array.shape[0], -1)) for array in arrays], axis=1)
+        return rows if total is None else total + rows
+
+    def _linearizations(self, flat, keep=False):
+        """The network at the parameters, chunk by chunk; the latest is kept if it holds all examples."""
+        xp, loss = self.backend.namespace, LOSSES[self.loss_name]
+        whole = self.batch == self.examples
+        if keep and whole and self._latest is not None and bool(xp.all(self._latest[0] == flat)):
+            yield self._latest[1]
+            return
+        # the former activations must go before the next are made
+        self._latest = None
+        # the copy is the cache's own: a caller may change an array in place
+        arrays = self._split(xp.asarray(flat, copy=True) if keep and whole else flat)
+        for inputs, targets in self._chunks():
+            at = Linearization(self.network, xp, arrays, inputs, targets, loss, 1 / self.examples)
+            if keep and whole:
+                at.gradient()
+                self._latest = (xp.asarray(flat, copy=True), at)
+            yield at
+
+    def _chunks(self):
+        for i in range(0, self.examples, self.batch):
+            yield self.inputs[i : i + self.batch, ...], self.targets[i : i + self.batch, ...]
+
+    def _split(self, flat):
+        """(…, n) as one array (…, *shape) per parameter, without copies."""
+        xp = self.backend.namespace
+        return [
+            xp.reshape(flat[..., where], (*flat.shape[:-1], *parameter.shape))
+            for where, parameter in zip(self._slices, self.network.parameters, strict=True)
+        ]
+
+    def _flat(self, parameters):
+        parameters = parameters if hasattr(parameters, "shape") else np.asarray(parameters)
+        if tuple(parameters.shape) != (self.dimension,):
+            raise ValueError(f"parameters must have shape ({self.dimension},), got {tuple(parameters.shape)}")
+        return self._here(parameters, "parameters")
+
+    def _copy(self, parameters):
+        return self.backend.namespace.asarray(self._flat(parameters), copy=True)
+
+    def _rows_of_vectors(self, vectors):
+        """Vectors (n,) or (n, k) as rows (k, n)."""
+        if len(vectors.shape) not in (1, 2) or vectors.shape[0] != self.dimension or 0 in vectors.shape:
+            raise ValueError(
+                f"vectors must have shape ({self.dimension},) or ({self.dimension}, k), got {tuple(vectors.shape)}"
+            )
+        vectors = self._here(vectors, "vectors")
+        return contiguous(
+            vectors[None, :] if vectors.ndim == 1 else self.backend.namespace.permute_dims(vectors, (1, 0))
+        )
+
+    def _here(self, array, name):
+        """Numbers given on the host, or on this backend, as an array of this backend."""
+        if isinstance(array, np.ndarray):
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"{name} must be real numbers, got dtype {array.dtype}")
+        elif backend_of(array).name != self.backend.name:
+            raise ValueError(f"{name} must be NumPy or {self.backend.name} arrays, got {type(array).__name__}")
+        return self.backend.array(array)
+
+    def _rows(self, name, inputs):
+        rows = host(inputs)
+        if rows.dtype.kind not in "biuf":
+            raise ValueError(f"{name} must be real numbers, got dtype {rows.dtype}")
+        expected = self.network.input_shape
+        if rows.ndim != len(expected) + 1 or rows.shape[1:] != expected or not len(rows):
+            sizes = ", ".join(map(str, expected))
+            raise ValueError(f"{name} must have shape (examples, {sizes}), got {rows.shape}")
+        if not np.isfinite(rows).all():
+            raise ValueError(f"{name} must be finite, got NaN or infinity")
+        return rows
+
+    def _finite(self, array, what):
+        # an infinity or NaN anywhere leaves its trace in the sum
+        if not np.isfinite(float(self.backend.namespace.sum(array))):
+            raise FloatingPointError(f"the {what} is not finite at these parameters: the network overflows")
+        return array
+
+    @contextlib.contextmanager
+    def _guarded(self, vectors):
+        """Overflow is announced by the result's check alone; lack of memory by the batch that would fit."""
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield
+        except MemoryError as error:
+            self._latest = None
+            left = available_memory(self.backend) - self._bytes_of_parameters(vectors)
+            fits = int(0.8 * left // self._bytes_per_example(vectors))
+            need = self.memory(vectors) / 2**30
+            advice = f"batch={min(fits, self.examples)} would fit" if fits >= 1 else "not even batch=1 would fit"
+            raise MemoryError(
+                f"{self.batch} examples and {max(vectors, 1)} vectors at once need about {need:.2g} GiB: {advice}"
+            ) from error
