@@ -28,7 +28,7 @@ USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
 class Budget(StrEnum):
-    """How closely simulations decide: within 2 %, 1 % or 0.5 %."""
+    """How closely simulations decide: within 2 %, 1 % or 0.5 %; experiments on networks run more seeds instead."""
 
     quick = "quick"
     standard = "standard"
@@ -36,11 +36,12 @@ class Budget(StrEnum):
 
 
 Targets = Annotated[
-    list[str] | None, typer.Argument(metavar="[ID or PATH]...", help="Theorem ids or files; all if none.")
+    list[str] | None,
+    typer.Argument(metavar="[ID or PATH]...", help="Theorem ids or files; all but experiments if none."),
 ]
 Paper = Annotated[str | None, typer.Option(help="Only the theorems of this paper (a folder of paper_checks).")]
 Seed = Annotated[int | None, typer.Option("--rng", min=0, help="Seed; fresh entropy if not given.")]
-BudgetOption = Annotated[Budget, typer.Option(help="Precision of the simulations: 2 %, 1 % or 0.5 %.")]
+BudgetOption = Annotated[Budget, typer.Option(help="Simulations within 2 %, 1 % or 0.5 %; seeds of experiments.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines and nothing else.")]
 
 
@@ -74,20 +75,31 @@ def _top(
         print(context.get_help())
 
 
-def _chosen(targets, paper):
+def _chosen(targets, paper, experiments=False):
     from quadlab.verify import load, theorem_files
 
     if targets and paper:
         raise ValueError("give either theorems or --paper, got both")
-    return [load(target) for target in targets or theorem_files(paper)]
+    return [load(target) for target in targets or theorem_files(paper, experiments=experiments)]
+
+
+def _say_what_was_left(command):
+    """One line for each folder of experiments, which a command without targets leaves out."""
+    from quadlab.verify import papers, theorem_files
+    from quadlab.verify.library import EXPERIMENTS
+
+    for paper in sorted(set(EXPERIMENTS) & set(papers())):
+        count = len(theorem_files(paper))
+        what = "1 experiment on networks was" if count == 1 else f"{count} experiments on networks were"
+        print(f"{what} not run: quadlab {command} --paper {paper}")
 
 
 @app.command("list")
 def list_theorems(paper: Paper = None, as_json: AsJson = False):
-    """List theorems: id, kind, title."""
+    """List theorems and experiments: id, kind, title."""
     from quadlab.verify import paper_of
 
-    for theorem in _chosen(None, paper):
+    for theorem in _chosen(None, paper, experiments=True):
         entry = {"id": theorem.id, "paper": paper_of(theorem), "kind": theorem.kind, "title": theorem.title}
         print(json.dumps(entry) if as_json else f"{theorem.id:<34} {theorem.kind:<11} {theorem.title}")
 
@@ -153,6 +165,8 @@ def verify(
                 print(f"{entry['id']} is wrong at {witness_text(entry['witness'])}")
         print(summary(entries))
         print(f"seed {entries[0]['seed']}, results in {store.path}")
+        if not (targets or paper) and problem is None:
+            _say_what_was_left("verify")
     return exit_code(entry["verdict"] for entry in entries)
 
 
@@ -210,6 +224,8 @@ def figure(
         file = file_of(theorem)
         _, picture = regenerate(theorem.figure, out / file.parent.name / file.stem, rng=seed, reuse_data=reuse_data)
         print(picture, flush=True)
+    if not (targets or paper):
+        _say_what_was_left("figure")
 
 
 def _problem(data, target):

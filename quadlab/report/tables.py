@@ -78,6 +78,8 @@ def describe(theorem):
             lines += [f"claim '{claim.name}' ({claim.kind})", ""]
         lines += ["statement", f"  {claim.statement}", ""] if claim.statement else []
         lines += ["domain"] + [f"  {line}" for line in str(claim.domain).split("; ")] + [""]
+        if getattr(claim.simulation, "kind", "") == "replicated":
+            lines += _experiment_lines(claim.kind, claim.simulation)
         lines += ["wrong versions that its evidence refutes"] + [f"  {name}" for name in claim.mutants] + [""]
         if claim.derivation is None:
             continue
@@ -91,6 +93,17 @@ def describe(theorem):
     if theorem.caveats:
         lines += ["what it does not say"] + [f"  - {caveat}" for caveat in theorem.caveats]
     return "\n".join(lines).rstrip()
+
+
+def _experiment_lines(kind, replication):
+    units = f" ({replication.units})" if replication.units else ""
+    side = {"upper": " above", "lower": " below"}.get(kind, " from")
+    seeds = ", ".join(f"{count} {budget}" for budget, count in replication.seeds.items())
+    relative = "" if replication.scale else ", relative to it"
+    margin = f"at most {replication.margin:g}{side} the prediction{relative}"
+    rows = [f"  {replication.observable}{units}: {margin}, at each of"]
+    rows += [f"    {witness_text(setting)}" for setting in replication.settings]
+    return ["measured in runs", *rows, f"  on several seeds: {seeds}", ""]
 
 
 def witness_text(witness: Mapping | None):

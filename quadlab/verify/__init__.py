@@ -1,4 +1,4 @@
-"""Theorems, the five kinds of evidence for them, and verdicts."""
+"""Theorems, the kinds of evidence for them, and verdicts."""
 
 from quadlab.theory.intervals import Interval
 from quadlab.verify.batch import verify_all
@@ -6,8 +6,9 @@ from quadlab.verify.challenge import Challenge, challenge
 from quadlab.verify.domain import Directions, Domain, SymmetricMatrix
 from quadlab.verify.experiments import RuleExperiment, WeightsExperiment
 from quadlab.verify.formula import parse
-from quadlab.verify.library import file_of, load, paper_of, papers, theorem_files, theorems
+from quadlab.verify.library import experiments, file_of, load, paper_of, papers, theorem_files, theorems
 from quadlab.verify.orders import ErrorOrder
+from quadlab.verify.replicated import Replication, Run, Runs
 from quadlab.verify.runner import Report, verify
 from quadlab.verify.sampled import EdgeBracket, Equivalence, Measurement
 from quadlab.verify.store import Store, record
@@ -61,8 +62,11 @@ __all__ = [
     "Inequality",
     "Interval",
     "Measurement",
+    "Replication",
     "Report",
     "RuleExperiment",
+    "Run",
+    "Runs",
     "Statement",
     "Store",
     "SymmetricMatrix",
@@ -71,6 +75,7 @@ __all__ = [
     "WeightsExperiment",
     "Window",
     "challenge",
+    "experiments",
     "file_of",
     "load",
     "paper_of",

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from quadlab.verify.theorem import Theorem
 
-__all__ = ["file_of", "load", "paper_of", "papers", "theorem_files", "theorems"]
+__all__ = ["EXPERIMENTS", "experiments", "file_of", "load", "paper_of", "papers", "theorem_files", "theorems"]
+
+# folders of predictions met on trained networks: minutes each, so they are run only when they are named
+EXPERIMENTS = ("deep_nets",)
 
 _MODULE_PREFIX = "quadlab_theorem_"
 
@@ -29,11 +32,14 @@ def papers():
     return tuple(sorted(folder.name for folder in checks_folder().iterdir() if any(folder.glob("*.py"))))
 
 
-def theorem_files(paper=None):
-    """Paths of the theorem files, of one paper or of all; ValueError for an unknown paper names the closest."""
+def theorem_files(paper=None, *, experiments=True):
+    """Paths of the theorem files, of one paper or of all; ValueError for an unknown paper names the closest.
+
+    experiments : False leaves out the folders EXPERIMENTS, unless `paper` is one of them.
+    """
     if paper is not None and paper not in papers():
         raise ValueError(f"paper must be one of {', '.join(papers())}{_closest(paper, papers())}, got {paper!r}")
-    names = papers() if paper is None else (paper,)
+    names = [name for name in papers() if experiments or name not in EXPERIMENTS] if paper is None else [paper]
     return tuple(path for name in names for path in sorted((checks_folder() / name).glob("*.py")))
 
 
@@ -42,6 +48,11 @@ def theorems():
     """All theorems that come with quadlab, by id."""
     found = [_from_file(path) for path in theorem_files()]
     return {theorem.id: theorem for theorem in found}
+
+
+def experiments():
+    """Those of all theorems that are experiments on trained networks, by id."""
+    return {name: theorem for name, theorem in theorems().items() if paper_of(theorem) in EXPERIMENTS}
 
 
 def file_of(theorem):

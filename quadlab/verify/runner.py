@@ -13,6 +13,7 @@ from quadlab.simulate.chunks import seed_number
 from quadlab.verify import computed, proved, symbolic
 from quadlab.verify.certify import NotAlgebraic
 from quadlab.verify.limits import time_limit
+from quadlab.verify.replicated import Replication
 from quadlab.verify.statistics import MARGINS
 from quadlab.verify.verdict import ERROR, INCONCLUSIVE, REFUTED, SKIPPED, VERIFIED, Evidence, Verdict, combine
 
@@ -68,7 +69,8 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
     theorem : a Theorem (see `load` for those that come with quadlab).
     rng : SPEC 7: None for fresh entropy, an int, a SeedSequence or a Generator. The report's `seed` is an int that
         gives the same report.
-    budget : "quick", "standard" or "deep": simulations decide within 2 %, 1 % or 0.5 %.
+    budget : "quick", "standard" or "deep": simulations decide within 2 %, 1 % or 0.5 %; experiments on networks
+        make more runs, within margins of their own.
     problem : a quadratic (quadlab.problems) on which to check a theorem that can be; the diabetes data when None.
         Mutants are held against the diabetes data only: other data may not be able to tell them apart.
     executor : any concurrent.futures.Executor for the simulations.
@@ -88,9 +90,10 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
         from quadlab.problems import LeastSquares
 
         problem = LeastSquares.from_dataset("diabetes")
-    for claim, claim_seed in zip(theorem.claims, seeds.spawn(len(theorem.claims)), strict=True):
+    *claim_seeds, runs_seed = seeds.spawn(len(theorem.claims) + 1)
+    for claim, claim_seed in zip(theorem.claims, claim_seeds, strict=True):
         on_problem = partial(theorem.on_problem, problem) if claim is theorem and theorem.on_problem else None
-        prepared = judges(claim, claim_seed, budget, executor, on_problem, getattr(problem, "name", ""))
+        prepared = judges(claim, claim_seed, budget, executor, on_problem, getattr(problem, "name", ""), runs_seed)
         against: dict[str, dict[str, Verdict]] = {name: {} for name in claim.mutants}
         for label, prepare in prepared.items():
             if progress is not None:
@@ -122,8 +125,11 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
     )
 
 
-def judges(claim, seed, budget, executor=None, on_problem=None, problem_name=""):
-    """For each kind of evidence the claim has, a function that prepares it and returns its judge of a formula."""
+def judges(claim, seed, budget, executor=None, on_problem=None, problem_name="", runs_seed=None):
+    """For each kind of evidence the claim has, a function that prepares it and returns its judge of a formula.
+
+    Replicated evidence takes `runs_seed`, where given: the claims of a theorem share its runs.
+    """
     computed_seed, sampled_seed, problem_seed = seed.spawn(3)
     options = {"budget": budget, "executor": executor, "claim": claim.name}
     prepared = {}
@@ -136,7 +142,11 @@ def judges(claim, seed, budget, executor=None, on_problem=None, problem_name="")
     if claim.enclosure:
         prepared["enclosed"] = lambda: lambda formula: proved.judge_enclosed(claim, formula)
     if claim.simulation:
-        prepared["sampled"] = lambda: claim.simulation.prepare(claim.formula, rng=sampled_seed, **options)
+        kind = getattr(claim.simulation, "kind", "sampled")
+        own = {**options, "rng": sampled_seed}
+        if kind == Replication.kind:
+            own |= {"rng": runs_seed or sampled_seed, "claim_kind": claim.kind}
+        prepared[kind] = lambda: claim.simulation.prepare(claim.formula, **own)
     if on_problem:
         prepared[f"sampled on {problem_name}"] = lambda: on_problem().prepare(
             claim.formula, rng=problem_seed, **{**options, "claim": f"{claim.name} on {problem_name}"}

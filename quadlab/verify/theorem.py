@@ -60,8 +60,9 @@ class Claim:
     Every kind of evidence takes the formula as an argument, so that the same evidence judges the right one, its
     mutants and a user's challenge:
     derivation(formula) -> Derivation; oracle(**point) -> the exact value (for upper and lower claims: the quantity
-    that is bounded); simulation: an Equivalence or an EdgeBracket; certificate(formula) -> Statements;
-    enclosure(formula) -> Inequalities. mutants: wrong versions, functions of the same arguments or texts (see `parse`).
+    that is bounded); simulation: an Equivalence, an EdgeBracket, an ErrorOrder or a Replication;
+    certificate(formula) -> Statements; enclosure(formula) -> Inequalities.
+    mutants: wrong versions, functions of the same arguments or texts (see `parse`).
     """
 
     name: str = "main"

@@ -1,8 +1,11 @@
 """Finding theorems by id, by paper and by file."""
 
+from functools import cache
+
 import pytest
 
 from quadlab import verify as v
+from quadlab.verify import library
 
 SOURCE = """
 from quadlab.theory.intervals import positive
@@ -64,3 +67,24 @@ def test_a_file_that_fails_leaves_nothing_behind(tmp_path):
 def test_an_unknown_paper_is_named():
     with pytest.raises(ValueError, match="implicit_gradient_regularization, vl_edge.*got 'vl_edge'"):
         v.theorem_files("vl_edge")
+
+
+@pytest.fixture
+def checks(tmp_path, monkeypatch):
+    """A folder paper_checks with one theorem and one experiment."""
+    for folder, name in (("a_paper", "mine.square"), ("deep_nets", "net.square")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "square.py").write_text(SOURCE.replace("mine.square", name))
+    monkeypatch.setattr(library, "checks_folder", lambda: tmp_path)
+    monkeypatch.setattr(library, "theorems", cache(library.theorems.__wrapped__))
+    return tmp_path
+
+
+def test_experiments_are_among_all_theorems_and_can_be_left_out(checks):
+    assert list(library.theorems()) == ["mine.square", "net.square"]
+    assert list(v.experiments()) == ["net.square"]
+    assert v.papers() == ("a_paper", "deep_nets")
+    assert v.theorem_files() == (checks / "a_paper" / "square.py", checks / "deep_nets" / "square.py")
+    assert v.theorem_files(experiments=False) == (checks / "a_paper" / "square.py",)
+    assert v.theorem_files("deep_nets", experiments=False) == (checks / "deep_nets" / "square.py",)
+    assert v.load("net.square") is v.experiments()["net.square"]

@@ -1,0 +1,110 @@
+"""Data for networks: scikit-learn's digits, or a user's own arrays in an .npz file."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quadlab.theory.intervals import whole_positive
+
+__all__ = ["Dataset", "digits", "from_npz"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Inputs (N, …) with targets, whole labels (N,) or numbers (N, c); some to train on, the others to test on."""
+
+    name: str
+    inputs: Any
+    targets: Any
+    test_inputs: Any
+    test_targets: Any
+
+    @property
+    def outputs(self):
+        """How many outputs a network needs: classes, or numbers per example."""
+        if self.targets.ndim == 2:
+            return self.targets.shape[1]
+        return int(max(self.targets.max(), self.test_targets.max(initial=0))) + 1
+
+    def __repr__(self):
+        sizes = f"{len(self.inputs)} to train, {len(self.test_inputs)} to test"
+        return f"Dataset({self.name}, inputs {self.inputs.shape[1:]}, {self.outputs} outputs, {sizes})"
+
+
+def digits(train=1000, *, scaling="standardized", order=0):
+    """scikit-learn's 1797 images of digits, 64 numbers each: the first `train` of a permutation, the others to test.
+
+    scaling : "standardized", (x - mean) / (standard deviation + 0.01) of each pixel over all images, clipped to +-5;
+        or "range", x / 16 - 0.3.
+    order : seed of the permutation.
+
+    >>> digits(train=600, scaling="range")
+    Dataset(digits, inputs (64,), 10 outputs, 600 to train, 1197 to test)
+    """
+    from sklearn.datasets import load_digits
+
+    inputs, targets = load_digits(return_X_y=True)
+    train = int(whole_positive.check_one("train", train))
+    if train >= len(inputs):
+        raise ValueError(f"train must be below {len(inputs)}, got {train}")
+    if scaling == "standardized":
+        inputs = np.clip((inputs - inputs.mean(axis=0)) / (inputs.std(axis=0) + 0.01), -5, 5)
+    elif scaling == "range":
+        inputs = inputs / 16 - 0.3
+    else:
+        raise ValueError(f'scaling must be "standardized" or "range", got {scaling!r}')
+    return _split("digits", inputs, targets, train, order)
+
+
+def from_npz(path, *, order=0):
+    """Arrays `inputs` and `targets` of an .npz file, with `test_inputs` and `test_targets` or a fifth kept to test on.
+
+    targets : whole labels from 0, shape (N,), or numbers, shape (N, c). Nothing is rescaled.
+    order : seed of the permutation that takes the fifth.
+
+    Raises ValueError for a file that cannot be read, lacks an array or holds anything but finite numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, OSError, zipfile.BadZipFile, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read as an .npz file of numbers: {error}") from error
+    inputs, targets = _pair(path, arrays, "inputs", "targets")
+    if "test_inputs" in arrays or "test_targets" in arrays:
+        test_inputs, test_targets = _pair(path, arrays, "test_inputs", "test_targets")
+        if test_inputs.shape[1:] != inputs.shape[1:] or test_targets.shape[1:] != targets.shape[1:]:
+            raise ValueError(f"{path}: test_inputs and test_targets must have the shapes of inputs and targets")
+        return Dataset(path.stem, inputs, targets, test_inputs, test_targets)
+    if len(inputs) < 5:
+        raise ValueError(f"{path}: inputs must hold at least 5 examples, got {len(inputs)}")
+    return _split(path.stem, inputs, targets, len(inputs) - len(inputs) // 5, order)
+
+
+def _split(name, inputs, targets, train, order):
+    places = np.random.default_rng(order).permutation(len(inputs))
+    first, rest = places[:train], places[train:]
+    return Dataset(name, inputs[first], targets[first], inputs[rest], targets[rest])
+
+
+def _pair(path, arrays, first, second):
+    for name in (first, second):
+        if name not in arrays:
+            raise ValueError(f"{path} must hold an array {name}, got {', '.join(arrays) or 'none'}")
+        if arrays[name].dtype.kind not in "biuf":
+            raise ValueError(f"{path}: {name} must hold real numbers, got dtype {arrays[name].dtype}")
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{path}: {name} must be finite, got NaN or infinity")
+    inputs, targets = arrays[first].astype(float), arrays[second]
+    if inputs.ndim < 2 or targets.ndim not in (1, 2) or len(inputs) != len(targets) or not len(inputs):
+        raise ValueError(
+            f"{path}: {first} must be (N, …) and {second} (N,) or (N, c), got {inputs.shape} and {targets.shape}"
+        )
+    if targets.ndim == 1 and (targets.dtype.kind not in "iu" or targets.min() < 0):
+        raise ValueError(f"{path}: {second} must be whole labels from 0 or have shape (N, c)")
+    return inputs, targets if targets.ndim == 1 else targets.astype(float)

@@ -1,0 +1,385 @@
+"""Evidence by replicated runs: error rates, seeds that extend, runs that are shared, failures that are named."""
+
+import json
+import re
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from math import inf, sqrt
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+from threadpoolctl import threadpool_info
+
+from quadlab import verify as v
+from quadlab.theory.intervals import positive
+from quadlab.verify.replicated import decide_interval, student_intervals
+from quadlab.verify.store import record
+
+SETTINGS = ({"rate": 0.1}, {"rate": 0.2}, {"rate": 0.4})
+TRIALS = 40_000
+
+
+def train(setting, seed, budget):
+    """A stand-in for a network: 2/rate with a relative spread of 1/1000."""
+    noise = np.random.default_rng(seed).standard_normal()
+    return {"sharpness": 2 / setting["rate"] * (1 + 1e-3 * noise), "noise": noise}
+
+
+def threads(setting, seed, budget):
+    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    return {"threads": max(library["num_threads"] for library in libraries), "seed": seed.generate_state(1)[0]}
+
+
+def edge(rate):
+    return 2 / rate
+
+
+def replication(run=train, **changes):
+    options = {
+        "settings": SETTINGS,
+        "observed": lambda setting, measured: measured["sharpness"],
+        "margin": 0.02,
+        "observable": "",
+    }
+    return v.Replication(runs=v.Runs(run), **{**options, **changes})
+
+
+def judged(evidence, formula=edge, *, right=edge, budget="standard", rng=0, **options):
+    return evidence.prepare(right, rng=rng, budget=budget, **options)(formula)
+
+
+def rates(truth, spread, settings, seeds, allowed=(-1.0, 1.0), confidence=0.99):
+    """Shares of trials in which each setting is refuted, in which any is, and in which all are verified."""
+    noise = np.random.default_rng(settings * 100 + seeds).standard_normal((TRIALS, settings, seeds))
+    mean, _, half = student_intervals(truth + spread * noise, confidence)
+    words = np.array(
+        [
+            [decide_interval(interval, allowed) for interval in zip(*row, strict=True)]
+            for row in zip(mean - half, mean + half, strict=True)
+        ]
+    )
+    refuted = words == v.REFUTED
+    return refuted.mean(), refuted.any(axis=1).mean(), (words == v.VERIFIED).all(axis=1).mean()
+
+
+def most(rate, trials=TRIALS):
+    """What a share of trials stays below when the probability is `rate`, up to four standard deviations."""
+    return rate + 4 * sqrt(rate * (1 - rate) / trials)
+
+
+@pytest.mark.parametrize("seeds", [2, 4, 8])
+@pytest.mark.parametrize("confidence", [0.95, 0.99])
+def test_a_single_setting_is_covered_at_the_stated_confidence(seeds, confidence):
+    noise = np.random.default_rng(seeds).standard_normal((TRIALS, 1, seeds))
+    mean, _, half = student_intervals(5 + 3 * noise, confidence)
+    assert np.mean(abs(mean - 5) > half) == pytest.approx(1 - confidence, abs=most(1 - confidence) - (1 - confidence))
+
+
+@pytest.mark.parametrize("seeds", [2, 4, 8])
+def test_pooled_intervals_cover_at_least_at_the_confidence_and_are_those_of_more_seeds(seeds):
+    noise = np.random.default_rng(seeds).standard_normal((TRIALS, 3, seeds))
+    mean, error, half = student_intervals(noise, 0.99)
+    assert np.mean(abs(mean) > half) < 0.01
+    np.testing.assert_allclose(half / error, student.ppf(0.995, 3 * (seeds - 1)))
+
+
+@pytest.mark.parametrize(("settings", "seeds"), [(1, 2), (1, 4), (3, 2), (3, 4), (3, 8)])
+def test_false_refutations_are_as_rare_as_stated(settings, seeds):
+    """Half of 1 - confidence where the truth lies at the margin; next to never where the formula is right."""
+    assert rates(1.0, 0.5, settings, seeds)[0] <= most(0.005)
+    assert rates(0.0, 0.5, settings, seeds)[1] <= 1e-4
+
+
+@pytest.mark.parametrize(("seeds", "percent"), [(2, 5), (4, 2), (8, 1)])
+def test_a_setting_that_scatters_alone_is_judged_by_its_own_scatter(seeds, percent):
+    """With the pooled scatter alone it would be refuted at 9, 8, 7 % where the truth lies on the margin."""
+    noise = np.random.default_rng(0).standard_normal((TRIALS, 3, seeds)) * np.array([[1e-6], [1e-6], [1.0]])
+    mean, error, half = student_intervals(noise, 0.99)
+    np.testing.assert_allclose(error[:, 2], noise[:, 2].std(axis=-1, ddof=1) / sqrt(seeds))
+    rate = student.sf(student.ppf(0.995, 3 * (seeds - 1)), seeds - 1)
+    assert np.mean(mean[:, 2] > half[:, 2]) == pytest.approx(rate, abs=most(rate) - rate)
+    assert round(100 * rate) == percent
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(2, 0.1), (4, 0.3), (8, 0.5)])
+def test_what_each_budget_decides(seeds, spread):
+    """With three settings: the right formula is verified, and one that is two margins off is refuted, 9 in 10 times."""
+    assert rates(0.0, spread, 3, seeds)[2] > 0.9
+    assert rates(2.0, spread, 3, seeds)[1] > 0.9
+
+
+@pytest.mark.parametrize("allowed", [(-inf, 1.0), (-1.0, inf)])
+def test_one_sided_claims_have_the_same_rates(allowed):
+    end = 1.0 if allowed[1] == 1.0 else -1.0
+    assert rates(end, 0.5, 3, 4, allowed)[0] <= most(0.005)
+    assert rates(2 * end, 0.3, 3, 4, allowed)[1] > 0.9
+    assert rates(-5 * end, 0.5, 3, 4, allowed)[2] == 1
+
+
+def test_the_evidence_shows_every_run():
+    found = judged(replication(observable="sharpness at the end", units="loss"))
+    assert (found.verdict.word, found.kind) == (v.VERIFIED, "replicated")
+    assert (found.figures["observable"], found.figures["units"]) == ("sharpness at the end", "loss")
+    for row, setting in zip(found.figures["comparisons"], SETTINGS, strict=True):
+        values = [run["measured"]["sharpness"] for run in row["runs"]]
+        assert row["setting"] == setting
+        assert row["estimate"] == pytest.approx(np.mean(values), rel=1e-14)
+        assert row["prediction"] == 2 / setting["rate"]
+        assert row["difference"] == pytest.approx(np.mean(values) * setting["rate"] / 2 - 1, abs=1e-14)
+        assert np.mean(row["interval"]) == pytest.approx(row["difference"], abs=1e-14)
+        half = student.ppf(0.995, 9) * row["standard_error"]
+        assert np.ptp(row["interval"]) == pytest.approx(2 * half, rel=1e-12)
+        assert (row["margin"], row["allowed"], row["seeds"]) == (0.02, [-0.02, 0.02], 4)
+        for run in row["runs"]:
+            again = train(setting, np.random.SeedSequence(run["seed"]), "standard")
+            assert run["measured"] == again
+            assert (run["observed"], run["predicted"]) == (again["sharpness"], 2 / setting["rate"])
+
+
+@pytest.mark.parametrize("factor", [0.95, 1.05])
+def test_a_wrong_formula_is_refuted_at_its_setting(factor):
+    found = judged(replication(), lambda rate: (factor if rate == 0.2 else 1) * 2 / rate)
+    assert found.verdict.word == v.REFUTED
+    assert found.verdict.witness["rate"] == 0.2
+    assert found.verdict.witness["predicted"] == pytest.approx(factor * 10)
+    assert found.verdict.witness["measured"] == pytest.approx(10, rel=5e-3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_formula_without_a_finite_value_is_refuted(value):
+    found = judged(replication(), lambda rate: value if rate == 0.4 else 2 / rate)
+    assert (found.verdict.word, found.verdict.witness) == (v.REFUTED, {"rate": 0.4})
+
+
+@pytest.mark.parametrize(
+    ("claim_kind", "low", "high"),
+    [(v.UPPER, v.REFUTED, v.VERIFIED), (v.LOWER, v.VERIFIED, v.REFUTED), (v.TIGHT, v.REFUTED, v.REFUTED)],
+)
+def test_a_bound_may_be_far_away_on_its_own_side(claim_kind, low, high):
+    for factor, word in ((0.5, low), (1.5, high)):
+        found = judged(replication(), lambda rate, factor=factor: factor * 2 / rate, claim_kind=claim_kind)
+        assert found.verdict.word == word
+
+
+def test_a_trend_needs_no_margin():
+    """Observed: how much the quantity grows; predicted: at least nothing."""
+    growth = replication(observed=lambda setting, run: run["sharpness"] - 1, scale=lambda setting, run: 1.0, margin=0)
+    for formula, word in ((lambda rate: 0, v.VERIFIED), (lambda rate: 50, v.REFUTED)):
+        assert judged(growth, formula, claim_kind=v.LOWER).verdict.word == word
+    with pytest.raises(ValueError, match="margin must be positive for claims that are not upper or lower, got 0"):
+        judged(growth)
+
+
+def test_a_prediction_may_use_what_was_measured_in_the_run():
+    evidence = replication(predict=lambda formula, setting, run: formula(setting["rate"]) * (1 + 1e-3 * run["noise"]))
+    row = judged(evidence).figures["comparisons"][0]
+    assert row["standard_error"] < 1e-15
+    assert abs(row["difference"]) < 1e-15
+
+
+def test_differences_are_relative_to_the_right_prediction_or_to_the_scale():
+    wrong = judged(replication(), lambda rate: 20 / rate).figures["comparisons"][0]
+    assert wrong["difference"] == pytest.approx(-9, rel=0.01)
+    negative = judged(
+        replication(observed=lambda setting, run: -run["sharpness"]),
+        lambda rate: -20 / rate,
+        right=lambda rate: -2 / rate,
+    )
+    assert negative.figures["comparisons"][0]["difference"] == pytest.approx(9, rel=0.01)
+    absolute = replication(scale=lambda setting, run: 4.0, margin=0.5)
+    assert judged(absolute, lambda rate: 2 / rate + 8).figures["comparisons"][0]["difference"] == pytest.approx(
+        -2, abs=0.1
+    )
+    with pytest.raises(ValueError, match="a prediction of zero needs a scale"):
+        judged(replication(), right=lambda rate: 0.0)
+
+
+@pytest.mark.parametrize("margin", [1.5e-3, 3e-3, 4e-3])
+def test_an_open_verdict_says_how_many_seeds_would_decide(margin):
+    found = judged(replication(margin=margin), budget="quick")
+    assert found.verdict.word == v.INCONCLUSIVE
+    count = round(found.verdict.needed * 2)
+    assert f"about {count} seeds would decide" in found.verdict.reason
+    row = next(row for row in found.figures["comparisons"] if max(map(abs, row["interval"])) > margin)
+    gap = margin - abs(row["difference"])
+
+    def half_width(seeds):
+        return student.ppf(0.995, 3 * (seeds - 1)) * row["standard_error"] * sqrt(2 / seeds)
+
+    assert half_width(count) <= gap < half_width(count - 1)
+
+
+def test_on_the_edge_no_number_of_seeds_decides():
+    found = judged(replication(), lambda rate: 2 / rate / 1.02, right=lambda rate: 2 / rate / 1.02)
+    exact = replication(margin=abs(found.figures["comparisons"][0]["difference"]))
+    (row, *_) = judged(exact, lambda rate: 2 / rate / 1.02, right=lambda rate: 2 / rate / 1.02).figures["comparisons"]
+    verdict = exact._decide(row)
+    assert (verdict.word, verdict.needed) == (v.INCONCLUSIVE, inf)
+    assert "not decided by 1000 seeds" in verdict.reason
+
+
+def test_more_seeds_extend_fewer_and_settings_keep_theirs():
+    runs = v.Runs(train)
+    quick = runs.made(SETTINGS, 2, rng=3, budget="quick")
+    deep = v.Runs(train).made(SETTINGS, 8, rng=3, budget="deep")
+    assert [row[:2] for row in deep] == quick
+    assert runs.made(SETTINGS[::-1], 2, rng=3, budget="quick") == quick[::-1]
+    assert v.Runs(train).made(SETTINGS[1:], 2, rng=np.random.SeedSequence(3), budget="quick") != quick[1:]
+    assert v.Runs(train).made(SETTINGS[1:], 2, rng=3, budget="quick") == quick[1:]
+    assert v.Runs(train).made(SETTINGS, 2, rng=4, budget="quick") != quick
+    assert len({run.seed for row in deep for run in row}) == 24
+
+
+@pytest.mark.parametrize("run", [train, threads])
+def test_any_executor_gives_the_same_runs_with_one_thread_each(run):
+    expected = v.Runs(run).made(SETTINGS, 4, rng=0, budget="quick")
+    for pool in (ThreadPoolExecutor(3), ProcessPoolExecutor(2, get_context("spawn"))):
+        with pool as executor:
+            assert v.Runs(run).made(SETTINGS, 4, rng=0, budget="quick", executor=executor) == expected
+    if run is threads:
+        assert {entry.measured["threads"] for row in expected for entry in row} == {1}
+
+
+def counted(calls):
+    def run(setting, seed, budget):
+        calls.append((setting["rate"], budget))
+        return train(setting, seed, budget)
+
+    return run
+
+
+def theorem(runs, **changes):
+    claim = {
+        "kind": v.TIGHT,
+        "domain": v.Domain(rate=positive),
+        "formula": edge,
+        "simulation": replace(replication(), runs=runs),
+        "mutants": {"half": "1 / rate", "square": "2 / rate**2"},
+    }
+    below = {
+        **claim,
+        "kind": v.UPPER,
+        "simulation": replace(replication(), runs=runs, settings=SETTINGS[:2]),
+        "formula": lambda rate: 2.5 / rate,
+        "mutants": {"too low": "1.5 / rate"},
+    }
+    return v.Theorem(
+        id="test.edge",
+        title="an edge",
+        source="none",
+        corollaries=(v.Claim(name="below", **below),),
+        **claim,
+        **changes,
+    )
+
+
+def test_a_theorem_rests_on_runs_that_its_claims_and_mutants_share():
+    calls = []
+    report = v.verify(theorem(v.Runs(counted(calls))), rng=0)
+    assert report.verdict.word == v.VERIFIED
+    assert [item.kind for item in report.evidence] == ["replicated", "replicated"]
+    assert len(report.mutants) == 3
+    assert not report.survivors
+    assert sorted(calls) == sorted([(setting["rate"], "standard") for setting in SETTINGS] * 4)
+    entry = json.loads(json.dumps(record(report, "deep_nets"), allow_nan=False))
+    assert entry["evidence"][1]["comparisons"][0]["allowed"] == ["-inf", 0.02]
+    main, below = entry["evidence"]
+    assert main["comparisons"][0]["runs"] == [{**run, "predicted": 20.0} for run in below["comparisons"][0]["runs"]]
+
+
+def test_runs_of_the_latest_seed_and_budget_are_kept_and_no_others():
+    calls = []
+    runs = v.Runs(counted(calls))
+    for rng, budget, count in ((0, "quick", 2), (0, "quick", 3), (0, "deep", 4), (1, "deep", 4), (1, "deep", 4)):
+        runs.made(SETTINGS[:1], count, rng=rng, budget=budget)
+    assert [budget for _, budget in calls] == ["quick"] * 3 + ["deep"] * 8
+    runs.made(SETTINGS[:1], 2, rng=0, budget="quick")
+    assert len(calls) == 13
+
+
+def test_a_challenge_is_judged_by_the_runs():
+    subject = theorem(v.Runs(train))
+    assert subject.challenge("2 / rate", rng=0).verdict.word == v.VERIFIED
+    result = subject.challenge("2.1 / rate", rng=0, budget="quick")
+    assert (result.verdict.word, result.evidence[0].kind) == (v.REFUTED, "replicated")
+    assert subject.challenge("1.9 / rate", claim="below", rng=0).verdict.word == v.REFUTED
+
+
+def test_a_failed_run_is_an_error_that_names_its_setting_and_seed_and_costs_no_other():
+    calls = []
+
+    def diverges(setting, seed, budget):
+        calls.append(setting["rate"])
+        if setting["rate"] == 0.2 and len(calls) <= 8:
+            raise ArithmeticError("diverged at step 7")
+        return train(setting, seed, budget)
+
+    runs = v.Runs(diverges)
+    with ThreadPoolExecutor(1) as executor:
+        report = v.verify(replace(theorem(runs), corollaries=()), rng=0, executor=executor)
+    assert report.verdict.word == v.ERROR
+    told = re.search(
+        r"the run at rate = 0.2 with seed (\d+) failed: ArithmeticError: diverged at step 7", str(report.verdict)
+    )
+    assert told is not None
+    assert len(calls) == 12
+    again = v.verify(replace(theorem(runs), corollaries=()), rng=0)
+    assert again.verdict.word == v.VERIFIED
+    assert calls[12:] == [0.2] * 4
+    assert int(told[1]) == again.evidence[0].figures["comparisons"][1]["runs"][0]["seed"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_number_that_is_not_finite_is_an_error(value):
+    with pytest.raises(RuntimeError, match="rate = 0.1 with seed .*ValueError: loss must be finite"):
+        judged(replication(lambda *point: {**train(*point), "loss": value}))
+    with pytest.raises(ValueError, match="observed must be finite in every run"):
+        judged(replication(observed=lambda setting, run: value))
+    with pytest.raises(ValueError, match="scale must be finite in every run"):
+        judged(replication(), right=lambda rate: value)
+
+
+def test_an_interruption_cancels_what_has_not_started():
+    futures = []
+
+    class Interrupted(Executor):
+        def submit(self, *task):
+            futures.append(Future())
+            if len(futures) == 1:
+                futures[0].set_exception(KeyboardInterrupt())
+            return futures[-1]
+
+    with pytest.raises(KeyboardInterrupt):
+        judged(replication(), executor=Interrupted())
+    assert all(future.cancelled() for future in futures[1:])
+
+
+def test_runs_that_ignore_their_seed_are_refused():
+    with pytest.raises(ValueError, match="runs must depend on their seeds"):
+        judged(replication(lambda setting, seed, budget: {"sharpness": 2 / setting["rate"]}))
+    one_is_fixed = replication(
+        lambda setting, *how: {"sharpness": 20.0} if setting["rate"] == 0.1 else train(setting, *how)
+    )
+    assert judged(one_is_fixed).verdict.word == v.VERIFIED
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": ()}, "settings must be at least one, all different"),
+        ({"settings": (SETTINGS[0], SETTINGS[0])}, "settings must be at least one, all different"),
+        ({"settings": ({"rate": np.sin},)}, "settings must hold plain numbers and texts"),
+        ({"runs": train}, "runs must be a Runs, got function"),
+        ({"margin": -0.1}, "margin must be finite and >= 0, got -0.1"),
+        ({"margin": np.nan}, "margin must be finite and >= 0, got nan"),
+        ({"confidence": 1.0}, "confidence must lie in .0, 1., got 1.0"),
+        ({"seeds": {"quick": 2}}, "seeds must give a whole number >= 2 for each of quick, standard, deep"),
+        ({"seeds": {"quick": 1, "standard": 2, "deep": 2}}, "seeds must give a whole number >= 2"),
+        ({"seeds": {"quick": 2, "standard": 2.5, "deep": 4}}, "seeds must give a whole number >= 2"),
+    ],
+)
+def test_bad_designs_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(replication(), **changes)
