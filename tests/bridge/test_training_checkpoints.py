@@ -1,0 +1,240 @@
+"""A continued run is the uninterrupted one, number for number, and nothing else is continued."""
+
+import re
+
+import array_api_strict
+import numpy as np
+import pytest
+from training_problems import classifier, iterates
+
+from quadlab.bridge import host
+from quadlab.bridge.arrays import Backend
+from quadlab.bridge.training import (
+    Recorder,
+    Rule,
+    checkpoints,
+    exponential_average,
+    gradient_descent,
+    ivon,
+    nesterov,
+    sam,
+    tail_average,
+    train,
+    variational_gradient_descent,
+)
+
+RULES = [
+    gradient_descent(0.2, batch_size=5),
+    gradient_descent(0.2, 0.8, batch_size=5),
+    nesterov(0.2, 0.8),
+    variational_gradient_descent(0.2, 0.01, samples=3, antithetic=True, batch_size=5),
+    variational_gradient_descent(0.2, 0.01, degrees_of_freedom=4),
+    ivon(0.05, 100, 0.5, weight_decay=0.01, hessian_decay=0.9, batch_size=5),
+    sam(0.2, 0.1),
+]
+START = classifier().network.initial(1)
+ROUNDING = 500 * np.finfo(float).eps
+
+
+def settings(dtype="float64", **changed):
+    recorder = Recorder(
+        2, sharpness=2, test=classifier(dtype, seed=4), schedule={"sharpness": 3},
+        extra={"iterate": lambda problem, parameters: parameters},
+    )  # fmt: skip
+    kept = {"rng": 5, "recorder": recorder, "averages": [tail_average(4), exponential_average(0.9)]}
+    return kept | changed
+
+
+def with_other(data):
+    """The problem with one number of its data changed."""
+    problem = classifier()
+    getattr(problem, data)[0, 0] += 1
+    return problem
+
+
+def assert_same(one, other):
+    assert one.step == other.step
+    assert (one.parameters == other.parameters).all()
+    assert one.parameters.dtype == other.parameters.dtype
+    assert set(one.state) == set(other.state)
+    for name, value in one.state.items():
+        assert np.all(value == other.state[name])
+        assert type(value) is type(other.state[name])
+    assert list(one.averages) == list(other.averages)
+    assert all((one.averages[name] == other.averages[name]).all() for name in one.averages)
+    assert list(one.history) == list(other.history)
+    for name, series in one.history.items():
+        assert (series.steps == other.history[name].steps).all()
+        assert (series.values == other.history[name].values).all()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_a_longer_run_continues_a_shorter_one(rule, dtype, tmp_path):
+    problem, path = classifier(dtype), tmp_path / "run.npz"
+    options = settings(dtype)
+    whole = train(problem, rule, START, 13, **options)
+    train(problem, rule, START, 7, checkpoint=path, **options)
+    continued = train(problem, rule, START, 13, checkpoint=path, resume=True, **options)
+    assert_same(whole, continued)
+    finished = train(problem, rule, START, 13, checkpoint=path, resume=True, **options)
+    assert_same(whole, finished)
+
+
+@pytest.mark.parametrize("bits", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
+def test_a_run_that_was_killed_continues(bits, tmp_path):
+    problem, rule, path = classifier(), RULES[3], tmp_path / "run.npz"
+
+    def generator():
+        return np.random.Generator(getattr(np.random, bits)(11))
+
+    def killed(latest):
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        seen.append(latest["loss"])
+
+    seen: list[float] = []
+    whole = train(problem, rule, START, 13, **settings(rng=generator()))
+    with pytest.raises(KeyboardInterrupt):
+        train(problem, rule, START, 13, checkpoint=path, checkpoint_every=3, stop=killed, **settings(rng=generator()))
+    # neither the seed nor the start is asked for again
+    assert_same(whole, train(problem, rule, 0 * START, 13, checkpoint=path, resume=True, **settings(rng=None)))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_a_run_continues_on_another_device(rule, tmp_path):
+    device, path = array_api_strict.Device("device1"), tmp_path / "run.npz"
+    there, here = classifier(backend=Backend(array_api_strict, device)), classifier()
+    options = {"rng": 5, "averages": [tail_average(2)], "checkpoint": path}
+    ends = []
+    for first, second in ((here, here), (here, there), (there, here)):
+        train(first, rule, START, 4, recorder=Recorder(2, sharpness=2), **options)
+        train(second, rule, START, 6, recorder=Recorder(2, sharpness=2), resume=True, **options)
+        ends.append(train(second, rule, START, 9, recorder=Recorder(2, sharpness=2), resume=True, **options))
+    assert ends[1].parameters.device == device
+    for end in ends[1:]:
+        np.testing.assert_allclose(host(end.parameters), ends[0].parameters, rtol=0, atol=ROUNDING)
+        np.testing.assert_allclose(
+            host(end.averages["tail_average(2)"]), ends[0].averages["tail_average(2)"], rtol=0, atol=ROUNDING
+        )
+
+
+def test_without_a_file_a_run_starts_anew(tmp_path):
+    path = tmp_path / "run.npz"
+    whole = train(classifier(), RULES[0], START, 5, **settings())
+    assert_same(whole, train(classifier(), RULES[0], START, 5, checkpoint=path, resume=True, **settings()))
+    train(classifier(), RULES[0], START, 3, checkpoint=path, **settings())
+    assert_same(whole, train(classifier(), RULES[0], START, 5, checkpoint=path, **settings()))
+
+
+def test_a_stopped_run_stops_again(tmp_path):
+    options = settings(stop=lambda latest: latest["displacement"] > 1.0, checkpoint=tmp_path / "run.npz")
+    stopped = train(classifier(), RULES[1], START, 500, checkpoint_every=2, **options)
+    assert 2 < stopped.step < 500
+    assert_same(stopped, train(classifier(), RULES[1], START, 500, resume=True, **options))
+
+
+def test_states_of_any_numbers_come_back_as_they_were(tmp_path):
+    """Double-precision scalars and arrays in single precision would change the iterates if they came back otherwise."""
+
+    def step(problem, parameters, state, rng):
+        moved = parameters * np.asarray(state["scale"] + state["array"][0], dtype=np.float64)
+        state = {**state, "count": state["count"] + 1, "scale": state["scale"] * 1.1}
+        return moved - state["rate"] * problem.gradient(moved), state
+
+    def start(problem):
+        return {
+            "count": 0, "rate": 0.1, "word": "x", "flag": True, "scale": np.float64(0.3),
+            "array": np.full(2, 0.7), "whole": np.arange(3),
+        }  # fmt: skip
+
+    rule, options = Rule("odd", step, start), settings(recorder=None)
+    whole = train(classifier("float32"), rule, START, 8, **options)
+    train(classifier("float32"), rule, START, 5, checkpoint=tmp_path / "run.npz", **options)
+    continued = train(classifier("float32"), rule, START, 8, checkpoint=tmp_path / "run.npz", resume=True, **options)
+    assert (whole.parameters == continued.parameters).all()
+    for name, value in whole.state.items():
+        assert np.all(value == continued.state[name])
+        assert getattr(value, "dtype", type(value)) == getattr(continued.state[name], "dtype", type(value))
+
+
+def test_what_cannot_be_saved_is_named(tmp_path):
+    rule = Rule("odd", lambda problem, parameters, state, rng: (parameters, {"list": [1]}))
+    with pytest.raises(ValueError, match=re.escape("must hold arrays and numbers to be saved, got 'list': [1]")):
+        train(classifier(), rule, START, 1, checkpoint=tmp_path / "run.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_leaves_the_file_before(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    train(classifier(), RULES[0], START, 3, checkpoint=path, **settings())
+    before = path.read_bytes()
+
+    def full(file, **arrays):
+        file.write(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(checkpoints.np, "savez", full)
+    with pytest.raises(OSError, match="no space left"):
+        train(classifier(), RULES[0], START, 5, checkpoint=path, **settings())
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rule": gradient_descent(0.1, batch_size=5)}, "of the rule gradient_descent(learning_rate=0.2, momentum=0.0"),
+        ({"problem": classifier("float32"), **settings("float32")}, "is of the dtype float64, got float32"),
+        ({"problem": with_other("inputs")}, "is of the data "),
+        ({"problem": with_other("targets")}, "is of the data "),
+        ({"problem": classifier(activation="relu")}, "is of the problem "),
+        ({"averages": [tail_average(5)]}, "is of the averages tail_average(4), exponential_average(0.9), got tail"),
+        ({"recorder": None}, "is of the recorder every 2, "),
+        ({"steps": 6}, "steps must be at least the 7 of the checkpoint "),
+    ],
+)
+def test_another_run_is_not_continued(changed, message, tmp_path):
+    fit = {"problem": classifier(), "rule": RULES[0], "parameters": START, "steps": 7}
+    fit |= settings(checkpoint=tmp_path / "run.npz")
+    train(**fit)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        train(**(fit | {"steps": 9, "resume": True} | changed))
+
+
+def write_numpy(path):
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def write_arrays(path):
+    with path.open("wb") as file:
+        np.savez(file, parameters=np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: path.write_text("words"), lambda path: path.write_bytes(b""), write_numpy, write_arrays]
+)
+def test_another_file_is_not_continued(write, tmp_path):
+    path = tmp_path / "run.npz"
+    write(path)
+    with pytest.raises(ValueError, match=r"run.npz is not a file written by train \("):
+        train(classifier(), RULES[0], START, 2, checkpoint=path, resume=True)
+
+
+def test_a_file_of_another_format_is_not_continued(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    monkeypatch.setattr(checkpoints, "FORMAT", 7)
+    train(classifier(), RULES[0], START, 2, checkpoint=path)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=re.escape("must have format 1, got 7")):
+        train(classifier(), RULES[0], START, 2, checkpoint=path, resume=True)
+
+
+def test_a_file_holds_plain_arrays_alone(tmp_path):
+    path = tmp_path / "run.npz"
+    train(classifier(), RULES[1], START, 4, checkpoint=path, **settings())
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    assert (arrays["parameters"] == iterates(RULES[1], classifier(), START, 4, rng=5)[-1]).all()
+    assert {array.dtype.kind for array in arrays.values()} <= {"f", "i", "b", "U"}
