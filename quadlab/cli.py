@@ -123,7 +123,12 @@ def verify(
         Path | None, typer.Option(help="Folder of results.jsonl; the user's state folder if not given.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Continue the latest run in that folder.")] = False,
-    data: Annotated[Path | None, typer.Option(help="CSV file: check on the least-squares problem it poses.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file: check on the least squares it poses. NPZ file: train the experiments' networks on it."
+        ),
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Column of the CSV file that is predicted.")] = None,
     as_json: AsJson = False,
 ):
@@ -132,14 +137,14 @@ def verify(
     from quadlab.report.tables import one_line, summary, table, witness_text
     from quadlab.verify import Store, verify_all
 
-    problem, chosen = _problem(data, target), _chosen(targets, paper)
+    problem = _problem(data, target)
+    chosen = _chosen(targets, paper, experiments=problem is not None)
     if problem is not None:
-        total, chosen = len(chosen), [theorem for theorem in chosen if theorem.on_problem is not None]
-        if not chosen:
-            raise ValueError("none of the chosen theorems can be checked on data")
+        total, chosen = len(chosen), _fit_for(problem, chosen)
         if not as_json:
-            dropped = f", constant columns left out: {', '.join(problem.dropped)}" if problem.dropped else ""
-            print(f"{len(chosen)} of {total} theorems can be checked on data; {problem!r}{dropped}", flush=True)
+            dropped = getattr(problem, "dropped", ())
+            left_out = f", constant columns left out: {', '.join(dropped)}" if dropped else ""
+            print(f"{len(chosen)} of {total} theorems can be checked on data; {problem!r}{left_out}", flush=True)
     store, entries = Store(out or _state_folder()), []
     terminal = sys.stdout.isatty() and not as_json
     try:
@@ -228,7 +233,26 @@ def figure(
         _say_what_was_left("figure")
 
 
+def _fit_for(problem, chosen):
+    """Those of the chosen theorems that can be checked on a problem; experiments, if it is data for networks."""
+    from quadlab.bridge import Dataset
+    from quadlab.verify import experiments
+
+    networks = isinstance(problem, Dataset)
+    fit = [theorem for theorem in chosen if theorem.on_problem and (theorem.id in experiments()) == networks]
+    if not fit:
+        what = "experiments on networks" if networks else "theorems"
+        raise ValueError(f"none of the chosen theorems can be checked on these data; {what} can")
+    return fit
+
+
 def _problem(data, target):
+    if data is not None and data.suffix == ".npz":
+        from quadlab.bridge import from_npz
+
+        if target is not None:
+            raise ValueError(f"--target names a column of a CSV file, and {data} is an NPZ file")
+        return from_npz(data)
     if (data is None) != (target is None):
         raise ValueError("--data and --target must be given together")
     if data is None:

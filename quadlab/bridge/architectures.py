@@ -2,7 +2,9 @@
 
 from math import sqrt
 
-from quadlab.bridge.network import Draft
+import numpy as np
+
+from quadlab.bridge.network import Draft, is_whole
 from quadlab.bridge.operations import (
     ACTIVATIONS,
     ADD,
@@ -30,13 +32,13 @@ def _activation(name):
 
 
 def _whole(name, value):
-    if isinstance(value, bool) or int(value) != value or value < 1:
+    if not is_whole(value) or value < 1:
         raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
     return int(value)
 
 
 def _image(shape):
-    if len(tuple(shape)) != 3:
+    if np.ndim(shape) != 1 or len(shape) != 3:
         raise ValueError(f"image_shape must be (height, width, channels), got {shape!r}")
     return tuple(_whole("image_shape", size) for size in shape)
 
@@ -51,9 +53,9 @@ def mlp(widths, activation="tanh"):
     Network(perceptron 64-50-50-10 tanh, 6310 parameters, (64,) -> (10,))
     """
     function = _activation(activation)
-    widths = [_whole("widths", width) for width in widths]
-    if len(widths) < 2:
+    if np.ndim(widths) != 1 or len(widths) < 2:
         raise ValueError(f"widths must name inputs and outputs at least, got {widths}")
+    widths = [_whole("widths", width) for width in widths]
     draft = Draft((widths[0],))
     x = draft.dense(draft.input, widths[1])
     for width in widths[2:]:
@@ -79,6 +81,8 @@ def residual_network(image_shape, channels=(8, 16), blocks=1, outputs=10, activa
     """
     function = _activation(activation)
     image = _image(image_shape)
+    if np.ndim(channels) != 1 or not len(channels):
+        raise ValueError(f"channels must name one stage at least, got {channels!r}")
     stages = [_whole("channels", count) for count in channels]
     draft = Draft(image)
     x = _convolution(draft, draft.input, stages[0])

@@ -91,7 +91,7 @@ class Linearization:
             if keep:
                 point.cotangent = cotangent[0, ...]
             for j, argument in enumerate(step.arguments):
-                if argument.number == 0 and not isinstance(argument, Parameter):
+                if not isinstance(argument, Parameter) and argument.number not in self.network.varying:
                     continue
                 part = step.operation.transposed[j](point, cotangent)
                 if moving is not None:

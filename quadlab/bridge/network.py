@@ -1,6 +1,7 @@
 """A network: operations in order, what each takes, and the layout of its flat parameter vector."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from math import prod, sqrt
 from typing import Any
@@ -10,7 +11,18 @@ import numpy as np
 
 from quadlab.bridge.operations import DENSE, GAIN, SHIFT, Operation
 
-__all__ = ["Draft", "Network", "Parameter", "Step", "Value"]
+__all__ = ["Draft", "Network", "Parameter", "Step", "Value", "is_whole"]
+
+
+def is_whole(value):
+    """Whether a value is a whole number: 3 or 3.0, but not True and not "3".
+
+    >>> is_whole(3.0), is_whole(True), is_whole(float("nan"))
+    (True, False, False)
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return float(value).is_integer()
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,15 @@ class Network:
             pieces.append(scale * draw(prod(parameter.shape)))
         return np.concatenate(pieces)
 
+    @cached_property
+    def varying(self):
+        """Numbers of the values that depend on parameters; what only depends on the inputs has no derivatives."""
+        found: set[int] = set()
+        for step in self.steps:
+            if any(isinstance(argument, Parameter) or argument.number in found for argument in step.arguments):
+                found.add(step.output.number)
+        return frozenset(found)
+
     def slices(self):
         """Where each parameter lies in the flat vector."""
         ends = np.cumsum([0, *(prod(parameter.shape) for parameter in self.parameters)])
@@ -112,7 +133,7 @@ class Draft:
 
     def __post_init__(self):
         sizes = tuple(self.input_shape)
-        if not sizes or not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
+        if not sizes or not all(is_whole(size) and size >= 1 for size in sizes):
             raise ValueError(f"input_shape must be a tuple of whole numbers >= 1, got {self.input_shape!r}")
         self.input_shape = tuple(int(size) for size in sizes)
 
@@ -123,10 +144,10 @@ class Draft:
 
     def parameter(self, name, shape, fan_in=0, initial=0.0):
         """A new array of parameters: random with scale 1/sqrt(fan_in), or constant if fan_in is 0."""
-        shape = tuple(int(size) for size in shape)
-        if not shape or min(shape) < 1:
-            raise ValueError(f"shape of the parameter {name} must have sizes >= 1, got {shape}")
-        made = Parameter(len(self.parameters), name, shape, fan_in, initial)
+        sizes = tuple(shape)
+        if not sizes or not all(is_whole(size) and size >= 1 for size in sizes):
+            raise ValueError(f"shape of the parameter {name} must have whole sizes >= 1, got {sizes}")
+        made = Parameter(len(self.parameters), name, tuple(int(size) for size in sizes), fan_in, initial)
         self.parameters.append(made)
         return made
 
@@ -135,12 +156,14 @@ class Draft:
         xp = array_api_compat.numpy
         if len(arguments) != len(operation.derivatives):
             raise ValueError(f"{operation.name} takes {len(operation.derivatives)} arguments, got {len(arguments)}")
+        shapes = ", ".join(str(argument.shape) for argument in arguments)
         trial = [np.zeros(a.shape if isinstance(a, Parameter) else (1, *a.shape)) for a in arguments]
         try:
             shape = operation.value(xp, *trial, **options).shape[1:]
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
-            shapes = ", ".join(str(argument.shape) for argument in arguments)
             raise ValueError(f"{operation.name} cannot be applied to shapes {shapes}: {error}") from error
+        if 0 in shape:
+            raise ValueError(f"{operation.name} leaves nothing of shapes {shapes}, its output has shape {shape}")
         output = Value(len(self.steps) + 1, shape)
         self.steps.append(Step(operation, arguments, options, output))
         return output
@@ -161,4 +184,7 @@ class Draft:
         """The finished network, whose output is a vector for each example."""
         if len(output.shape) != 1:
             raise ValueError(f"the output must be a vector for each example, got shape {output.shape}")
-        return Network(name, tuple(self.steps), tuple(self.parameters), self.input_shape, output)
+        network = Network(name, tuple(self.steps), tuple(self.parameters), self.input_shape, output)
+        if output.number not in network.varying:
+            raise ValueError(f"the output of {name} must depend on a parameter")
+        return network

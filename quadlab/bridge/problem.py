@@ -9,7 +9,7 @@ from quadlab.bridge.arrays import available_memory, backend_of, contiguous, host
 from quadlab.bridge.arrays import backend as backend_named
 from quadlab.bridge.linearization import Linearization, evaluate
 from quadlab.bridge.losses import LOSSES, targets_of
-from quadlab.bridge.network import Network
+from quadlab.bridge.network import Network, is_whole
 from quadlab.bridge.operator import CurvatureOperator
 
 __all__ = ["Problem"]
@@ -55,11 +55,12 @@ class Problem:
         self.backend = backend_named(backend, dtype)
         rows = self._rows("inputs", inputs)
         self.examples = len(rows)
-        if batch is not None and (isinstance(batch, bool) or int(batch) != batch or batch < 1):
+        if batch is not None and not (is_whole(batch) and batch >= 1):
             raise ValueError(f"batch must be a whole number >= 1 or None, got {batch!r}")
         self.batch = self.examples if batch is None else min(int(batch), self.examples)
         classes = network.output.shape[0]
-        self.inputs = self.backend.array(rows)
+        # the copy is the problem's own: a caller may change an array in place
+        self.inputs = self.backend.array(rows.copy())
         self.targets = self.backend.array(targets_of(host(targets), self.examples, classes, loss))
         self._slices = network.slices()
         self._latest = None
@@ -101,7 +102,7 @@ class Problem:
                 outputs = evaluate(self.network, xp, arrays, inputs)
                 total += float(LOSSES[self.loss_name].value(xp, outputs, targets))
         if np.isnan(total):
-            raise FloatingPointError("the loss is NaN at these parameters: the network overflows")
+            raise FloatingPointError("the loss is NaN: what it was asked at is not finite, or the network overflows")
         return total / self.examples
 
     def gradient(self, parameters):
@@ -116,6 +117,8 @@ class Problem:
             for at in self._linearizations(flat):
                 loss += float(at.value())
                 total = self._joined([array[None, ...] for array in at.gradient()], total)
+                # the activations go before the next are made
+                del at
         return loss, self._finite(total[0, :], "gradient")
 
     def hessian_product(self, parameters, vectors):
@@ -139,32 +142,32 @@ class Problem:
         arrays, xp = self._split(self._flat(parameters)), self.backend.namespace
         rows = self.inputs if inputs is None else self.backend.array(self._rows("inputs", inputs))
         with self._guarded(vectors=0):
-            starts = range(0, rows.shape[0], self.batch)
-            return xp.concat(
-                [evaluate(self.network, xp, arrays, rows[i : i + self.batch, ...]) for i in starts], axis=0
+            outputs = xp.concat(
+                [evaluate(self.network, xp, arrays, rows[part, ...]) for part in _parts(rows.shape[0], self.batch)],
+                axis=0,
             )
+        return self._finite(outputs, "prediction")
 
     def memory(self, vectors=1):
         """An estimate of the bytes that products with this many vectors take, at this `batch`."""
-        return self.batch * self._bytes_per_example(vectors) + self._bytes_of_parameters(vectors)
+        return self._bytes(vectors, self.batch)
 
-    def _together(self):
+    def _together(self, batch=None):
         """How many directions go through the network at once."""
-        if self.backend.name != "numpy" or self.batch < self.examples:
+        batch = self.batch if batch is None else batch
+        if self.backend.name != "numpy" or batch < self.examples:
             return DIRECTIONS_TOGETHER
         # on the host the arithmetic is no faster for more, once the tangents of the largest array leave the cache
-        widest = max(self.batch * prod(step.output.shape) for step in self.network.steps)
+        widest = max(batch * prod(step.output.shape) for step in self.network.steps)
         fit = CACHED_BYTES // (self.backend.itemsize * max(widest, self.dimension))
         return min(max(fit, 1), DIRECTIONS_TOGETHER)
 
-    def _bytes_per_example(self, vectors):
-        # four arrays for each activation at the point, and its tangent and cotangent's tangent for each vector
-        numbers = sum(prod(step.output.shape) for step in self.network.steps)
-        together = min(vectors, self._together())
-        return self.backend.itemsize * numbers * (4 + 2 * together)
-
-    def _bytes_of_parameters(self, vectors):
-        return self.backend.itemsize * self.dimension * (3 + 3 * vectors + 3 * min(vectors, self._together()))
+    def _bytes(self, vectors, batch):
+        sizes = [prod(step.output.shape) for step in self.network.steps]
+        together = min(vectors, self._together(batch))
+        # outputs and slopes stay, and a tangent of each for every vector; the widest one meets its cotangents
+        activations = (sum(sizes) + 2 * max(sizes)) * (2 + together)
+        return self.backend.itemsize * (batch * activations + self.dimension * (5 + 3 * vectors + together))
 
     def _product(self, parameters, vectors, method):
         flat, xp = self._flat(parameters), self.backend.namespace
@@ -172,9 +175,8 @@ class Problem:
         rows = self._rows_of_vectors(vectors)
         with self._guarded(vectors=rows.shape[0]):
             pieces = []
-            together = self._together()
-            for start in range(0, rows.shape[0], together):
-                directions = self._split(rows[start : start + together, :])
+            for part in _parts(rows.shape[0], self._together()):
+                directions = self._split(rows[part, :])
                 total = None
                 for at in self._linearizations(flat, keep=True):
                     total = self._joined(getattr(at, method)(directions), total)
@@ -206,10 +208,11 @@ class Problem:
                 at.gradient()
                 self._latest = (xp.asarray(flat, copy=True), at)
             yield at
+            del at
 
     def _chunks(self):
-        for i in range(0, self.examples, self.batch):
-            yield self.inputs[i : i + self.batch, ...], self.targets[i : i + self.batch, ...]
+        for part in _parts(self.examples, self.batch):
+            yield self.inputs[part, ...], self.targets[part, ...]
 
     def _split(self, flat):
         """(…, n) as one array (…, *shape) per parameter, without copies."""
@@ -263,7 +266,8 @@ class Problem:
     def _finite(self, array, what):
         # an infinity or NaN anywhere leaves its trace in the sum
         if not np.isfinite(float(self.backend.namespace.sum(array))):
-            raise FloatingPointError(f"the {what} is not finite at these parameters: the network overflows")
+            reason = "what it was asked at is not finite, or the network overflows"
+            raise FloatingPointError(f"the {what} is not finite: {reason}")
         return array
 
     @contextlib.contextmanager
@@ -274,10 +278,18 @@ class Problem:
                 yield
         except MemoryError as error:
             self._latest = None
-            left = available_memory(self.backend) - self._bytes_of_parameters(vectors)
-            fits = int(0.8 * left // self._bytes_per_example(vectors))
+            fixed = self._bytes(vectors, 0)
+            half = self.batch // 2
+            each = (self._bytes(vectors, half) - fixed) / max(half, 1)
+            # what has just failed does not fit, whatever the machine says
+            fits = min(half, int(0.8 * (available_memory(self.backend) - fixed) // each)) if half else 0
             need = self.memory(vectors) / 2**30
-            advice = f"batch={min(fits, self.examples)} would fit" if fits >= 1 else "not even batch=1 would fit"
+            advice = f"batch={fits} would fit" if fits >= 1 else "not even batch=1 would fit"
             raise MemoryError(
                 f"{self.batch} examples and {max(vectors, 1)} vectors at once need about {need:.2g} GiB: {advice}"
             ) from error
+
+
+def _parts(count, size):
+    """Slices of at most `size` that cover `count`; none reaches beyond the end, which the standard leaves open."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

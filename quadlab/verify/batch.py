@@ -18,8 +18,10 @@ def fingerprint(subject):
     if isinstance(subject, Theorem):
         file = file_of(subject)
         content = subject.id.encode() if file is None else file.read_bytes()
-    else:
+    elif hasattr(subject, "hessian"):
         content = subject.hessian.tobytes() + subject.minimizer.tobytes()
+    else:
+        content = b"".join(array.tobytes() for array in (subject.inputs, subject.targets))
     return sha256(content).hexdigest()[:16]
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from zlib import crc32
@@ -73,6 +73,8 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
         make more runs, within margins of their own.
     problem : a quadratic (quadlab.problems) on which to check a theorem that can be; the diabetes data when None.
         Mutants are held against the diabetes data only: other data may not be able to tell them apart.
+        For an experiment on networks, a quadlab.bridge.Dataset: its main claim and the mutants of it are held against
+        runs on these data instead of the digits.
     executor : any concurrent.futures.Executor for the simulations.
     progress : called with a line of text before each piece of evidence.
 
@@ -85,6 +87,8 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
     started = time.perf_counter()
     evidence: list[Evidence] = []
     mutants: list[MutantResult] = []
+    if problem is not None and isinstance(theorem.simulation, Replication):
+        return _on_data(theorem, problem, rng=seed, budget=budget, executor=executor, progress=progress)
     given = problem is not None
     if not given and theorem.on_problem:
         from quadlab.problems import LeastSquares
@@ -123,6 +127,14 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
         budget=budget,
         problem=getattr(problem, "name", "") if theorem.on_problem else "",
     )
+
+
+def _on_data(experiment, data, **options):
+    """The report of an experiment's main claim on a user's data."""
+    if experiment.on_problem is None:
+        raise ValueError(f"{experiment.id} cannot be run on data of your own")
+    claim = replace(experiment, simulation=experiment.on_problem(data), corollaries=(), on_problem=None)
+    return replace(verify(claim, **options), problem=data.name)
 
 
 def judges(claim, seed, budget, executor=None, on_problem=None, problem_name="", runs_seed=None):

@@ -2,6 +2,7 @@
 
 from quadlab.bridge.operations.activations import ACTIVATIONS, GELU, RELU, SILU, TANH
 from quadlab.bridge.operations.attention import LAYER_NORM, MATMUL, MERGE_HEADS, SCALE, SOFTMAX, SPLIT_HEADS, SWAP
+from quadlab.bridge.operations.check import check
 from quadlab.bridge.operations.core import Operation, Point, elementwise, linear
 from quadlab.bridge.operations.images import AVERAGE_POOL, MEAN, PATCHES, RESHAPE
 from quadlab.bridge.operations.layers import ADD, DENSE, GAIN, SHIFT
@@ -29,6 +30,7 @@ __all__ = [
     "TANH",
     "Operation",
     "Point",
+    "check",
     "elementwise",
     "linear",
 ]

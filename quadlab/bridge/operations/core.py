@@ -40,8 +40,8 @@ class Operation:
         derivative of <cotangent, f> in arguments i and j, times the tangent. Pairs that are left out are zero.
     prepare(xp, arguments, output, options) -> what the derivatives share; kept in point.saved.
     parameters : which arguments are parameters.
-    fresh : the first derivative and all of transposed return new arrays of full shape, never their argument or a view
-        of it, so that further terms may be added in place.
+    fresh : all derivatives and transposed return new arrays of full shape, never their argument or a view of it, so
+        that further terms may be added in place.
 
     `quadlab.bridge.operations.check` holds all of it against differences of the value.
     """

@@ -1,5 +1,6 @@
 """Operations with parameters: dense layers, gains and shifts; and the sum of two branches."""
 
+from quadlab.bridge.arrays import matrix_products
 from quadlab.bridge.operations.core import Operation
 
 __all__ = ["ADD", "DENSE", "GAIN", "SHIFT"]
@@ -23,7 +24,7 @@ def _times_weights(point, tangent):
 
 def _inputs_times_tangent(point, tangent):
     xp, x = point.namespace, point.arguments[0]
-    product = xp.matmul(_rows(xp, x), tangent)
+    product = matrix_products(xp, _rows(xp, x), tangent)
     return xp.reshape(product, (tangent.shape[0], *x.shape[:-1], tangent.shape[-1]))
 
 
@@ -41,7 +42,7 @@ def _times_transposed_weights(point, cotangent):
 
 def _inputs_against(point, cotangent):
     xp, x = point.namespace, point.arguments[0]
-    return xp.matmul(xp.matrix_transpose(_rows(xp, x)), _rows(xp, cotangent, leading=1))
+    return matrix_products(xp, xp.matrix_transpose(_rows(xp, x)), _rows(xp, cotangent, leading=1))
 
 
 def _summed(point, cotangent, shape):
@@ -51,15 +52,16 @@ def _summed(point, cotangent, shape):
 
 def _tangent_against_cotangent(point, tangent):
     xp = point.namespace
-    return xp.matmul(xp.matrix_transpose(_rows(xp, tangent, leading=1)), _rows(xp, point.cotangent))
+    return matrix_products(xp, xp.matrix_transpose(_rows(xp, tangent, leading=1)), _rows(xp, point.cotangent))
 
 
 def _cotangent_times_tangent(point, tangent):
     xp, x = point.namespace, point.arguments[0]
-    product = xp.matmul(_rows(xp, point.cotangent), xp.matrix_transpose(tangent))
+    product = matrix_products(xp, _rows(xp, point.cotangent), xp.matrix_transpose(tangent))
     return xp.reshape(product, (tangent.shape[0], *x.shape))
 
 
+# the bias alone has a derivative that is a view: nothing is added to it, as the weights' comes first
 DENSE = Operation(
     "dense",
     _dense,
@@ -77,7 +79,12 @@ DENSE = Operation(
 SHIFT = Operation(
     "shift",
     lambda xp, x, shift: x + shift,
-    derivatives=(lambda point, tangent: tangent, _along_shift),
+    derivatives=(
+        lambda point, tangent: tangent,
+        lambda point, tangent: point.namespace.broadcast_to(
+            _along_shift(point, tangent), (tangent.shape[0], *point.output.shape)
+        ),
+    ),
     transposed=(
         lambda point, cotangent: cotangent,
         lambda point, cotangent: _summed(point, cotangent, point.arguments[1].shape),

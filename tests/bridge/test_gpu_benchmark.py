@@ -1,0 +1,361 @@
+"""The bridge's benchmark: what it counts and decides is right, and it runs end to end without a card."""
+
+import importlib
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import array_api_compat.numpy as xp
+import numpy as np
+import pytest
+
+from quadlab import bridge
+from quadlab.bridge.linearization import Linearization
+from quadlab.bridge.losses import LOSSES
+from quadlab.bridge.operations import LAYER_NORM, MATMUL, MEAN, SCALE, SOFTMAX, SWAP
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _on_path(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+def module(name):
+    return importlib.import_module(name)
+
+
+def tiny_size():
+    gpu = module("bridge_gpu")
+    networks = {"perceptron": (lambda: bridge.mlp([5, 7, 3]), 6)}
+    return replace(gpu.SIZES["small"], networks=networks, square=16, seconds=0.01, eigenpairs=2, steps=3)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(module("bridge_gpu").SIZES, "small", tiny_size())
+    return ["--backend", "numpy", "--size", "small", "--only", "perceptron", "--rivals"]
+
+
+class Counting:
+    """The NumPy namespace, counting the multiply-adds of its matrix products."""
+
+    def __init__(self):
+        self.work = 0
+
+    def __getattr__(self, name):
+        return getattr(xp, name)
+
+    def matmul(self, x, y):
+        product = xp.matmul(x, y)
+        self.work += product.size * x.shape[-1]
+        return product
+
+
+def attention():
+    """Tokens mapped to queries, keys and values: products of two activations beside dense layers."""
+    draft = bridge.Draft((4, 3))
+    x = draft.apply(LAYER_NORM, draft.dense(draft.input, 6))
+    query, key, value = (draft.dense(x, 5) for _ in range(3))
+    scores = draft.apply(SCALE, draft.apply(MATMUL, query, draft.apply(SWAP, key)), factor=0.4)
+    mixed = draft.apply(MATMUL, draft.apply(SOFTMAX, scores), value)
+    return draft.network("attention", draft.dense(draft.apply(MEAN, mixed), 2))
+
+
+@pytest.mark.parametrize("network", [bridge.mlp([5, 7, 6, 3]), attention()], ids=lambda network: network.name)
+def test_matrix_work_is_what_the_bridge_multiplies(network):
+    examples, vectors, rng = 4, 3, np.random.default_rng(0)
+    counting, shapes = Counting(), [parameter.shape for parameter in network.parameters]
+    at = Linearization(
+        network, counting, [rng.standard_normal(shape) for shape in shapes],
+        rng.standard_normal((examples, *network.input_shape)), np.zeros((examples, *network.output.shape)),
+        LOSSES["squared_error"], 1.0,
+    )  # fmt: skip
+    at.gradient()
+    work = module("bridge_card").matrix_work(network)
+    assert counting.work == examples * work["gradient"]
+    counting.work = 0
+    at.hessian_product([rng.standard_normal((vectors, *shape)) for shape in shapes])
+    assert counting.work == examples * vectors * work["warm"]
+
+
+def test_wide_layers_cost_three_and_six_products():
+    work = module("bridge_card").matrix_work(bridge.mlp([2, 3, 4, 5]))
+    first, rest = 2 * 3, 3 * 4 + 4 * 5
+    assert work == {"gradient": 2 * first + 3 * rest, "warm": 2 * first + 6 * rest}
+
+
+def test_full_perceptron_is_as_large_as_promised():
+    make, examples = module("bridge_gpu").SIZES["full"].networks["perceptron"]
+    assert make().dimension >= 50_000_000
+    assert examples >= 10_000
+
+
+def cut_to_11_bits(array):
+    fraction, exponent = np.frexp(array)
+    return np.ldexp(np.round(fraction * 2**11) / 2**11, exponent).astype(np.float32)
+
+
+def test_rounding_tells_fp32_from_tf32():
+    rounding = module("bridge_card").rounding
+    assert {kind["rounds_like"] for kind in rounding(bridge.backend("numpy", "float32")).values()} == {"fp32"}
+    coarse = SimpleNamespace(matmul=lambda x, y: cut_to_11_bits(x) @ cut_to_11_bits(y))
+    where = SimpleNamespace(namespace=coarse, array=lambda values: values)
+    assert {kind["rounds_like"] for kind in rounding(where).values()} == {"tf32"}
+
+
+def test_on_a_card_the_driver_and_the_products_mode_are_asked_for(monkeypatch):
+    card, modes, waited = module("bridge_card"), [], []
+    runtime = SimpleNamespace(
+        getDeviceProperties=lambda number: {"name": b"A card", "totalGlobalMem": 3 * 2**30, "multiProcessorCount": 7},
+        driverGetVersion=lambda: 13000,
+        runtimeGetVersion=lambda: 12090,
+        deviceSynchronize=lambda: waited.append(True),
+    )
+    pool = SimpleNamespace(free_all_blocks=lambda: modes.append("freed"), total_bytes=lambda: 5)
+    cuda = SimpleNamespace(runtime=runtime, Device=lambda: SimpleNamespace(cublas_handle=11))
+    libraries = SimpleNamespace(cublas=SimpleNamespace(setMathMode=lambda handle, mode: modes.append((handle, mode))))
+    fake = SimpleNamespace(cuda=cuda, get_default_memory_pool=lambda: pool, get_default_pinned_memory_pool=lambda: pool)
+    for name, made in {"cupy": fake, "cupy_backends": fake, "cupy_backends.cuda": cuda}.items():
+        monkeypatch.setitem(sys.modules, name, made)
+    monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", libraries)
+    where = SimpleNamespace(name="cupy")
+    assert {"card": "A card", "card_memory_gib": 3.0, "cuda_of_driver": 13000}.items() <= card.machine(where).items()
+    card.set_rounding(where, "tf32")
+    card.set_rounding(where, "fp32")
+    card.free_pool(where)
+    card.wait(where)
+    # CUBLAS_TF32_TENSOR_OP_MATH and CUBLAS_DEFAULT_MATH
+    assert modes == [(11, 3), (11, 0), "freed", "freed"]
+    assert waited == [True]
+    assert card.held_by_pool(where) == 5
+
+
+def test_rounding_bound_lies_between_what_roundings_do_and_what_a_wrong_product_does():
+    card, rng = module("bridge_card"), np.random.default_rng(0)
+    network, examples = bridge.mlp([20, 30, 30, 5]), 64
+    data = rng.standard_normal((examples, 20)), rng.integers(0, 5, examples)
+    weights, vector = network.initial(rng), rng.standard_normal(network.dimension)
+    exact, rounded = (
+        bridge.Problem(network, *data, loss="cross_entropy", dtype=dtype) for dtype in ("float64", "float32")
+    )
+    truth = exact.hessian_product(weights, vector)
+    error = np.linalg.norm(rounded.hessian_product(weights, vector) - truth) / np.linalg.norm(truth)
+    other = np.linalg.norm(exact.gauss_newton_product(weights, vector) - truth) / np.linalg.norm(truth)
+    assert (
+        error < card.rounding_bound(network, examples, "fp32") < card.rounding_bound(network, examples, "tf32") < other
+    )
+
+
+def fake_side(name="other", held=0, released=None):
+    return SimpleNamespace(
+        name=name, numbers=np.asarray, held=lambda: held, release=lambda: released is not None and released.append(name)
+    )
+
+
+def waiting(seconds):
+    def call():
+        time.sleep(seconds)
+        return np.full((2, 3), seconds)
+
+    return lambda: call
+
+
+def failing(error):
+    def call():
+        raise error
+
+    return lambda: call
+
+
+def test_fastest_way_wins_and_failures_are_named():
+    ways = {
+        "slow": waiting(0.02),
+        "too large": failing(RuntimeError("CUDA out of memory. Tried to allocate")),
+        "fast": waiting(0.001),
+        "broken": failing(TypeError("no such rule\nat line 3")),
+        "slower": waiting(0.03),
+    }
+    tried, seconds, call, result, held = module("bridge_timing").fastest(fake_side(held=7), ways, patience=1.0)
+    assert tried["too large"].startswith("out of memory")
+    assert tried["broken"] == "TypeError: no such rule"
+    assert seconds == tried["fast"] < tried["slow"]
+    assert call()[0, 0] == result[0][0] == 0.001
+    assert held == 7
+
+
+def test_patience_ends_the_search():
+    ways = {"slow": waiting(0.02), "never tried": failing(AssertionError())}
+    tried, *_ = module("bridge_timing").fastest(fake_side(), ways, patience=0.01)
+    assert list(tried) == ["slow"]
+
+
+def test_lack_of_memory_empties_the_pools_and_tries_again():
+    released, made = [], []
+
+    def needs_room():
+        made.append(len(released))
+        if not released:
+            raise MemoryError("full")
+
+    times, failed = module("bridge_timing").in_turn({"a": needs_room}, [fake_side("b", released=released)], 1e-9, False)
+    # once in vain; then each of three rounds empties, warms up and times
+    assert made == [0, 1, 1, 2, 2, 3, 3]
+    assert len(times["a"]) == 3
+    assert not failed
+
+
+def test_calls_that_go_on_failing_leave_the_others_their_turns():
+    calls = {"bad": failing(MemoryError("full"))(), "good": lambda: None}
+    times, failed = module("bridge_timing").in_turn(calls, [], 1e-9, False)
+    assert list(failed) == ["bad"]
+    assert failed["bad"].startswith("out of memory")
+    assert len(times["good"]) == 3
+
+
+def test_sides_that_do_not_fit_beside_each_other_are_crowded():
+    timing, released = module("bridge_timing"), []
+    sides = [fake_side("a", 40, released), fake_side("b", 40, released)]
+    counts = []
+    for memory in (0, 1000, 100):
+        released.clear()
+        timing.measured(sides, lambda side: {"only": lambda: lambda: np.zeros(3)}, {}, 0.05, memory)
+        counts.append(len(released))
+    # each side once after its search; then, only if crowded, all before each call
+    assert counts[:2] == [2, 2]
+    assert counts[2] >= 2 + 3 * 2 * 2
+
+
+def test_an_extra_call_replaces_the_sides_own():
+    timing, made = module("bridge_timing"), []
+    extra = {"a": lambda: made.append("warm"), "a cold": lambda: made.append("cold")}
+    found, _ = timing.measured([fake_side("a")], lambda side: {"only": lambda: lambda: np.zeros(3)}, extra, 0.05, 0)
+    assert made.count("cold") == made.count("warm") == found["rounds"]["a"] == found["rounds"]["a cold"] >= 3
+
+
+def test_warm_products_reuse_the_network_and_cold_ones_do_not(monkeypatch):
+    made = []
+    real = Linearization.__init__
+    monkeypatch.setattr(Linearization, "__init__", lambda self, *rest: (made.append(1), real(self, *rest))[1])
+    problem = bridge.Problem(bridge.mlp([2, 3]), np.ones((4, 2)), [0, 1, 2, 0], loss="cross_entropy")
+    calls = module("bridge_sides").cold_and_warm(problem, np.ones(9), np.ones((2, 9)))
+    for name, expected in (("bridge cold", 1), ("bridge warm", 0), ("bridge warm", 0), ("bridge cold", 1)):
+        made.clear()
+        calls[name]()
+        assert len(made) == expected
+
+
+def test_the_batch_is_halved_until_products_fit(monkeypatch):
+    gpu = module("bridge_gpu")
+    run = gpu.Run(gpu.SIZES["small"], "numpy", 1.0, 0.0, (), None)
+    data = gpu.Data(bridge.mlp([2, 3]), np.ones((10, 2)), np.zeros(10, dtype=int), None, None, None)
+    problem = gpu.problem_for(run, data, 1)
+    assert problem.batch == 10
+    smaller = bridge.Problem(problem.network, data.inputs, data.labels, loss="cross_entropy", dtype="float32", batch=3)
+    monkeypatch.setattr(gpu, "available_memory", lambda where: (smaller.memory(1) + 1) / gpu.MEMORY_SHARE)
+    assert gpu.problem_for(run, data, 1).batch == 3
+
+
+def test_verdicts_and_failures():
+    gpu = module("bridge_gpu")
+    cases = {
+        "perceptron, fp32, product with 1": {
+            "seconds": {"bridge cold": 2.0, "torch": 3.0, "jax": 1.0},
+            "share_of_matrix_rate": {"bridge cold": 0.59},
+            "tried": {"bridge cold": {"all": 2.0}, "torch": {"all": "TypeError: no"}},
+        },
+        "residual, fp32, product with 8": {
+            "seconds": {"torch": 1.0},
+            "share_of_matrix_rate": {},
+            "tried": {"bridge cold": {"all": "out of memory (full)"}},
+        },
+        "residual, fp32, gradient": {"seconds": {}, "tried": {"bridge": {"all": "ValueError: bad"}}},
+        "residual, fp32, spectral density": {"failed": "TypeError: bad"},
+        "residual, fp32, top": {"not run": "out of time"},
+    }
+    assert gpu.verdicts(cases) == [
+        "perceptron, fp32, product with 1: bridge cold faster than torch: yes (1.50)",
+        "perceptron, fp32, product with 1: bridge cold faster than jax: no (0.50)",
+        "perceptron, fp32, product with 1: bridge cold >= 60% of matrix rate: no (0.59)",
+    ]
+    assert gpu.failures(cases) == ["residual, fp32, gradient", "residual, fp32, spectral density"]
+
+
+def test_runs_end_to_end(tiny, tmp_path, capsys):
+    gpu, path = module("bridge_gpu"), tmp_path / "new" / "found.json"
+    assert gpu.main([*tiny, "--json", str(path)]) == 0
+    report = json.loads(path.read_text())
+    assert report["schema"] == gpu.SCHEMA
+    assert [case.removeprefix("perceptron, fp32, ") for case in report["cases"]] == [
+        "gradient", "product with 1", "product with 8", "product with 32",
+        "top 2 eigenpairs", "spectral density, 2 probes, 3 steps",
+    ]  # fmt: skip
+    case = report["cases"]["perceptron, fp32, product with 8"]
+    seconds, work = case["seconds"]["bridge warm"], module("bridge_card").matrix_work(bridge.mlp([5, 7, 3]))
+    assert case["tflops"]["bridge warm"] == pytest.approx(2e-12 * 6 * 8 * work["warm"] / seconds)
+    share = case["tflops"]["bridge warm"] / max(report["rates"]["fp32"].values())
+    assert case["share_of_matrix_rate"]["bridge warm"] == pytest.approx(share)
+    assert case["errors"]["bridge warm"] < case["error_bound"]
+    assert str(Path.home()) not in path.read_text()
+    assert str(BENCHMARKS.parent) not in path.read_text()
+    assert "of matrix rate" in capsys.readouterr().out
+
+
+def test_wrong_numbers_stop_the_run(tiny, tmp_path, monkeypatch):
+    path = tmp_path / "found.json"
+    real = bridge.Problem.hessian_product
+
+    def wrong(problem, parameters, vectors):
+        factor = 1.01 if problem.backend.dtype == "float32" else 1.0
+        return factor * real(problem, parameters, vectors)
+
+    monkeypatch.setattr(bridge.Problem, "hessian_product", wrong)
+    assert module("bridge_gpu").main([*tiny, "--json", str(path)]) == 1
+    report = json.loads(path.read_text())
+    assert "product with 1" in report["stopped"]
+    assert not any("product with 8" in case for case in report["cases"])
+
+
+def test_no_case_begins_after_the_limit(tiny, tmp_path):
+    path = tmp_path / "found.json"
+    assert module("bridge_gpu").main([*tiny, "--json", str(path), "--limit", "1e-9"]) == 0
+    assert {json.dumps(case) for case in json.loads(path.read_text())["cases"].values()} == {
+        '{"not run": "out of time"}'
+    }
+
+
+# PyTorch uses its own deprecated function when jvp is first called
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("library", ["torch", "jax"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        bridge.mlp([5, 7, 6, 3], "gelu"),
+        bridge.residual_network((8, 8, 2), (3, 4), outputs=3, activation="silu"),
+        bridge.vision_transformer((8, 8, 2), patch=4, width=6, outputs=3),
+    ],
+    ids=lambda network: network.name,
+)
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_rivals_compute_the_same_function(library, network, loss):
+    pytest.importorskip(library)
+    card, sides, rng = module("bridge_card"), module("bridge_sides"), np.random.default_rng(0)
+    data = rng.standard_normal((7, *network.input_shape)), rng.integers(0, 3, 7)
+    problem = bridge.Problem(network, *data, loss=loss, dtype="float32")
+    parameters = network.initial(rng).astype(np.float32)
+    rows = rng.standard_normal((5, network.dimension)).astype(np.float32)
+    side = {"torch": sides.torch_side, "jax": sides.jax_side}[library](problem, parameters)
+    side.precision("fp32")
+    exact = bridge.Problem(network, *data, loss=loss)
+    bound = card.rounding_bound(network, 7, "fp32")
+    for batch, together in ((7, 5), (3, 2), (7, 1)):
+        gradient = side.numbers(side.gradient(batch)())
+        truth = exact.gradient(parameters)
+        assert np.linalg.norm(gradient - truth) < bound * np.linalg.norm(truth)
+        products = side.numbers(side.products(rows, batch, together)())
+        truth = exact.hessian_product(parameters, rows.T).T
+        assert np.linalg.norm(products - truth) < bound * np.linalg.norm(truth)
