@@ -221,10 +221,11 @@ class _Search:
         values, turn = np.linalg.eigh((small + small.T) / 2)
         order = np.argsort(-KEYS[self.which](values), kind="stable")
         values, turn = values[order], turn[:, order]
-        rows, images = combined(turn.T, rows), combined(turn.T, images)
-        outside = images - products.backend.array(values)[:, None] * rows
+        # in place, as these are as large as the basis
+        rows, images = combined(turn.T, rows, out=rows), combined(turn.T, images, out=images)
+        images -= products.backend.array(values)[:, None] * rows
         norm = max(self.norm, float(np.abs(values).max()))
-        residuals = host(xp.linalg.vector_norm(outside, axis=1)).astype(np.float64) / (norm or 1.0)
+        residuals = host(xp.linalg.vector_norm(images, axis=1)).astype(np.float64) / (norm or 1.0)
         converged = self.complete and bool(np.all(residuals <= self.tolerance))
         values = values * products.scale
         return EigenResult(values, transposed(rows), residuals, iterations, converged, products.count)
