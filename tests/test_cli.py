@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from quadlab import cli
@@ -235,7 +236,7 @@ def test_a_theorem_that_cannot_use_data_is_refused(run, mine, tmp_path):
     (tmp_path / "my.csv").write_text("x,y\n1,2\n2,3\n4,4\n")
     code, _, err = run("verify", mine(), "--data", tmp_path / "my.csv", "--target", "y", "--out", tmp_path)
     assert code == 3
-    assert "none of the chosen theorems can be checked on data" in err
+    assert "none of the chosen theorems can be checked on these data; theorems can" in err
 
 
 def test_version_and_help(run):
@@ -395,3 +396,29 @@ def test_an_experiment_is_shown_verified_and_challenged(run, checks):
     assert code == 1
     assert "  replicated REFUTED: difference in [-" in printed
     assert run("challenge", "net.edge", "2 / learning_rate", "--rng", 0)[0] == 0
+
+
+def test_an_experiment_trains_on_arrays_of_the_user(run, tmp_path):
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((60, 5))
+    np.savez(tmp_path / "mine.npz", inputs=inputs, targets=(inputs[:, 0] > 0).astype(int))
+    code, out, _ = run("verify", "--data", tmp_path / "mine.npz", "--budget", "quick", "--rng", 1, "--out", tmp_path)
+    assert code in (0, 1, 2), out
+    assert "Dataset(mine, inputs (5,), 2 outputs, 48 to train, 12 to test)" in out
+    (entry,) = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
+    (evidence,) = entry["evidence"]
+    assert (entry["id"], evidence["kind"], evidence["claim"]) == (
+        "net.gradient-descent-edge", "replicated", "main on mine",
+    )  # fmt: skip
+    sharpness = {run["measured"]["initial"] for row in evidence["comparisons"] for run in row["runs"]}
+    assert len(sharpness) == len(evidence["comparisons"]) * len(evidence["comparisons"][0]["runs"])
+
+
+def test_data_for_networks_must_fit(run, tmp_path):
+    np.savez(tmp_path / "mine.npz", inputs=np.ones((6, 2)), targets=np.zeros(6, dtype=int))
+    code, _, err = run("verify", "--data", tmp_path / "mine.npz", "--target", "y")
+    assert (code, "names a column of a CSV file" in err) == (3, True)
+    code, _, err = run("verify", "vl.noise-ball", "--data", tmp_path / "mine.npz")
+    assert (code, "experiments on networks can" in err) == (3, True)
+    code, _, err = run("verify", "--data", tmp_path / "none.npz")
+    assert (code, "there is no file" in err) == (3, True)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from zlib import crc32
@@ -73,8 +73,8 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
         make more runs, within margins of their own.
     problem : a quadratic (quadlab.problems) on which to check a theorem that can be; the diabetes data when None.
         Mutants are held against the diabetes data only: other data may not be able to tell them apart.
-        For an experiment on networks, a quadlab.bridge.Dataset: its main claim and the mutants of it are held against
-        runs on these data instead of the digits.
+        For an experiment on networks, a quadlab.bridge.Dataset: its main claim alone is held against runs on these
+        data instead of the digits.
     executor : any concurrent.futures.Executor for the simulations.
     progress : called with a line of text before each piece of evidence.
 
@@ -88,15 +88,16 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
     evidence: list[Evidence] = []
     mutants: list[MutantResult] = []
     if problem is not None and isinstance(theorem.simulation, Replication):
-        return _on_data(theorem, problem, rng=seed, budget=budget, executor=executor, progress=progress)
+        return _on_data(theorem, problem, seeds, budget=budget, executor=executor, progress=progress, seed=seed)
     given = problem is not None
-    if not given and theorem.on_problem:
+    if not given and theorem.on_problem and not isinstance(theorem.simulation, Replication):
         from quadlab.problems import LeastSquares
 
         problem = LeastSquares.from_dataset("diabetes")
     *claim_seeds, runs_seed = seeds.spawn(len(theorem.claims) + 1)
     for claim, claim_seed in zip(theorem.claims, claim_seeds, strict=True):
-        on_problem = partial(theorem.on_problem, problem) if claim is theorem and theorem.on_problem else None
+        checked = claim is theorem and theorem.on_problem and problem is not None
+        on_problem = partial(theorem.on_problem, problem) if checked else None
         prepared = judges(claim, claim_seed, budget, executor, on_problem, getattr(problem, "name", ""), runs_seed)
         against: dict[str, dict[str, Verdict]] = {name: {} for name in claim.mutants}
         for label, prepare in prepared.items():
@@ -129,12 +130,33 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
     )
 
 
-def _on_data(experiment, data, **options):
-    """The report of an experiment's main claim on a user's data."""
+def _on_data(experiment, data, seeds, *, budget, executor, progress, seed):
+    """The report of an experiment's main claim on a user's data, which need not tell mutants apart."""
     if experiment.on_problem is None:
         raise ValueError(f"{experiment.id} cannot be run on data of your own")
-    claim = replace(experiment, simulation=experiment.on_problem(data), corollaries=(), on_problem=None)
-    return replace(verify(claim, **options), problem=data.name)
+    started, claim = time.perf_counter(), f"main on {data.name}"
+    if progress is not None:
+        progress(f"{experiment.id}: {Replication.kind} on {data.name}")
+    try:
+        replication = experiment.on_problem(data)
+        options = {"rng": seeds, "budget": budget, "executor": executor, "claim": claim}
+        judge = replication.prepare(experiment.formula, claim_kind=experiment.kind, **options)
+        evidence = _attempt(judge, experiment.formula, Replication.kind, claim)
+    except Exception as error:
+        evidence = Evidence(Replication.kind, _error(error), claim)
+    return Report(
+        id=experiment.id,
+        title=experiment.title,
+        paper=experiment.source,
+        kind=experiment.kind,
+        verdict=evidence.verdict,
+        evidence=(evidence,),
+        mutants=(),
+        seconds=time.perf_counter() - started,
+        seed=seed,
+        budget=budget,
+        problem=data.name,
+    )
 
 
 def judges(claim, seed, budget, executor=None, on_problem=None, problem_name="", runs_seed=None):
