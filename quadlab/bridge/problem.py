@@ -195,9 +195,12 @@ class Problem:
         """The network at the parameters, chunk by chunk; the latest is kept if it holds all examples."""
         xp, loss = self.backend.namespace, LOSSES[self.loss_name]
         whole = self.batch == self.examples
-        if keep and whole and self._latest is not None and bool(xp.all(self._latest[0] == flat)):
-            yield self._latest[1]
+        # read once: another thread may replace it
+        latest = self._latest
+        if keep and whole and latest is not None and bool(xp.all(latest[0] == flat)):
+            yield latest[1]
             return
+        del latest
         # the former activations must go before the next are made
         self._latest = None
         # the copy is the cache's own: a caller may change an array in place

@@ -117,3 +117,23 @@ def test_losses_do_not_meet():
     point = point_of(NETWORK)
     squared, entropy = (fresh_product(point, loss) for loss in ("squared_error", "cross_entropy"))
     assert np.linalg.norm(squared - entropy) > 0.01 * np.linalg.norm(squared)
+
+
+def test_another_thread_may_replace_the_shared_pass_between_two_looks_at_it():
+    problem = problem_of(NETWORK)
+    here, there = (NETWORK.initial(seed) for seed in range(2))
+    expected = problem.hessian_product(here, VECTORS)
+    problem.hessian_product(there, VECTORS)
+    others = problem._latest
+    problem.hessian_product(here, VECTORS)
+    mine = problem._latest
+
+    class Replaced:
+        def __eq__(self, flat):
+            problem._latest = others
+            return mine[0] == flat
+
+        __hash__ = None
+
+    problem._latest = (Replaced(), mine[1])
+    np.testing.assert_array_equal(problem.hessian_product(here, VECTORS), expected)

@@ -1,0 +1,297 @@
+"""The pieces of the experiments on implicit gradient regularization, on networks that train in no time."""
+
+import sys
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+from quadlab import bridge, simulate
+from quadlab import verify as v
+from quadlab.bridge.training import train
+from quadlab.problems import ProductModel
+from quadlab.verify import REFUTED, VERIFIED, Runs
+
+ENDS: dict[str, dict] = {
+    "regularizer_at_equal_loss": {"LOSSES": (0.65, 0.6)},
+    "flatness_at_equal_loss": {"LOSSES": (0.65, 0.6)},
+    "parameter_noise": {"LOSS": 0.65, "PAIRS": 3},
+    "test_accuracy": {"LOSSES": (0.65, 0.6), "SMALL_RATE": 0.25},
+    "local_error": {},
+}
+WITH_FLOW = ("regularizer_at_equal_loss", "flatness_at_equal_loss", "parameter_noise")
+WITH_PATH = (*WITH_FLOW, "test_accuracy")
+
+
+def module_of(name):
+    file = next(path for path in v.theorem_files("deep_nets") if path.stem == name)
+    theorem = v.load(str(file))
+    return next(m for m in list(sys.modules.values()) if getattr(m, "THEOREM", None) is theorem)
+
+
+def small_problem(seed=0, loss="cross_entropy", sizes=(3, 4, 2)):
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, sizes[-1], 12) if loss == "cross_entropy" else rng.standard_normal((12, sizes[-1]))
+    return bridge.Problem(bridge.mlp(list(sizes)), rng.standard_normal((12, sizes[0])), targets, loss=loss)
+
+
+def words(claim, run, *, settings=None):
+    """What a claim's evidence says of its formula and of its mutants, on the numbers of a run made up."""
+    evidence = replace(claim.simulation, runs=Runs(run), **({"settings": settings} if settings else {}))
+    judge = evidence.prepare(claim.formula, rng=0, budget="quick", claim_kind=claim.kind)
+    return judge(claim.formula).verdict.word, {judge(mutant).verdict.word for mutant in claim.mutants.values()}
+
+
+def noisy(seed, size=1e-3):
+    return 1 + size * np.random.default_rng(seed).standard_normal()
+
+
+@pytest.mark.parametrize("name", WITH_FLOW)
+@pytest.mark.parametrize("strength", [0.0, 0.2])
+def test_runge_kutta_steps_follow_the_modified_flow(name, strength):
+    problem, rule = small_problem(), module_of(name).modified_flow(strength)
+    start = problem.network.initial(1, weights="normal")
+    end = train(problem, rule, start, 6).parameters
+    time = 0.25 * sum(1.05**k for k in range(6))
+    exact = simulate.modified_flow(problem, start, time, learning_rate=4 * strength)
+    assert end == pytest.approx(exact, abs=1e-6)
+    assert np.linalg.norm(end - simulate.modified_flow(problem, start, time, learning_rate=0.1 + 4 * strength)) > 1e-3
+
+
+@pytest.mark.parametrize("name", WITH_FLOW)
+def test_the_flow_steps_grow_to_one(name):
+    rule, problem = module_of(name).modified_flow(0.0), small_problem()
+    state = rule.step(problem, problem.network.initial(0), {"time_step": 0.99}, None)[1]
+    assert state == {"time_step": 1.0}
+
+
+@pytest.mark.parametrize("name", WITH_PATH)
+@pytest.mark.parametrize("first", [0, 7])
+def test_weights_at_a_loss_are_exact_for_cubics_in_the_log_loss(name, first):
+    times = np.linspace(0, 3, 12)
+    weights = np.stack([times**3 - times, 2 * times**2, 1 + 0 * times], axis=1)
+    time = (times[first] + times[first + 1]) / 2
+    found = module_of(name).weights_at(np.exp(-time), np.exp(-times), weights)
+    assert found == pytest.approx([time**3 - time, 2 * time**2, 1.0], abs=1e-12)
+
+
+@pytest.mark.parametrize("name", WITH_PATH)
+def test_weights_at_a_loss_are_found_between_the_four_nearest_points(name):
+    times = np.linspace(0, 3, 13)
+    found = module_of(name).weights_at(np.exp(-1.6), np.exp(-times), np.exp(times)[:, None])
+    # remainder of the cubic through 1.25, 1.5, 1.75 and 2: a fourth derivative of at most exp(2), the distances, 1/4!
+    assert abs(found[0] - np.exp(1.6)) <= np.exp(2) / 24 * 0.35 * 0.1 * 0.15 * 0.4
+
+
+@pytest.mark.parametrize("name", WITH_PATH)
+def test_a_path_ends_below_its_loss_or_raises(name, monkeypatch):
+    module, problem = module_of(name), small_problem()
+    start = problem.network.initial(0)
+    rule = 0.2 if name == "test_accuracy" else bridge.training.gradient_descent(0.2)
+    losses, weights = module.path(problem, rule, start, last=0.6)
+    assert losses[-1] < 0.6 <= losses[-2]
+    assert problem.loss(weights[-1]) == losses[-1]
+    assert problem.loss(weights[0]) == pytest.approx(problem.loss(start), rel=1e-15)
+    monkeypatch.setattr(module, "MOST_STEPS", 10)
+    with pytest.raises(ArithmeticError, match="did not bring the loss below 0.01 in 10 steps"):
+        module.path(problem, rule, start, last=0.01)
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_run_is_finite_and_depends_on_its_seed_alone(name, monkeypatch):
+    module = module_of(name)
+    for attribute, value in ENDS[name].items():
+        monkeypatch.setattr(module, attribute, value)
+    tiny = small_problem()
+    makers = {"test_accuracy": ("problems", (tiny, small_problem(1))), "local_error": ("new_problem", tiny)}
+    maker, made = makers.get(name, ("problem_of", tiny))
+    monkeypatch.setattr(module, maker, lambda *budget: made)
+    runs, setting = module.THEOREM.simulation.runs, module.THEOREM.simulation.settings[-1]
+    first, second, other = (runs.run(setting, np.random.SeedSequence(seed), "quick") for seed in (1, 1, 2))
+    assert np.isfinite(list(first.values())).all()
+    assert first == second
+    assert first != other
+    found = {key.replace("0.65", "0.5").replace("0.6", "0.1"): value for key, value in first.items()}
+    for claim in module.THEOREM.claims:
+        if claim.simulation.runs is runs:
+            assert np.isfinite(claim.simulation.observed(setting, found))
+            assert np.isfinite(claim.simulation.predict(claim.formula, setting, found))
+
+
+def changes_of_flow(module, factor, response=-0.02):
+    """A run whose descent changes every quantity `factor` times as much as the modified flow does."""
+
+    def run(setting, seed, budget):
+        rate, found = setting["learning_rate"], {}
+        for loss in (0.5, 0.1):
+            found[f"sharpness at {loss}"] = 1.0
+            for before, after in (("", f" at {loss}"), ("trace of ", f" at {loss}"), ("sharpness of ", f" at {loss}")):
+                found[f"{before}modified flow{after}"] = rate * response
+                found[f"{before}descent{after}"] = (factor(rate) + noisy(seed) - 1) * rate * response
+        return found
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["regularizer_at_equal_loss", "flatness_at_equal_loss"])
+def test_changes_at_equal_loss_are_judged_in_size(name):
+    module = module_of(name)
+    claims = [claim for claim in module.THEOREM.claims if claim.kind == v.TIGHT]
+    assert len(claims) == {"regularizer_at_equal_loss": 2, "flatness_at_equal_loss": 4}[name]
+    for claim in claims:
+        assert words(claim, changes_of_flow(module, lambda rate: 1 + rate / 2)) == (VERIFIED, {REFUTED})
+        for wrong in (0.0, 0.5, 2.0, -1.0):
+            assert words(claim, changes_of_flow(module, lambda rate, wrong=wrong: wrong))[0] == REFUTED
+
+
+def test_beyond_stability_the_gradient_must_be_larger():
+    claim = module_of("regularizer_at_equal_loss").THEOREM.corollaries[-1]
+    assert words(claim, lambda setting, seed, budget: {"log ratio": 2 * noisy(seed)}) == (VERIFIED, {REFUTED})
+    assert words(claim, lambda setting, seed, budget: {"log ratio": 0.02 * noisy(seed)})[0] == REFUTED
+
+
+@pytest.mark.parametrize(("data", "seed", "level", "rate"), [(1, 5, 0.99, 2.0), (0, 3, 0.92, 3.0)])
+def test_beyond_stability_the_losses_are_the_same(data, seed, level, rate, monkeypatch):
+    module, problem, seed = module_of("regularizer_at_equal_loss"), small_problem(data), np.random.SeedSequence(seed)
+    monkeypatch.setattr(module, "problem_of", lambda budget: problem)
+    start = problem.network.initial(seed, weights="normal")
+    monkeypatch.setattr(module, "LOSSES", (level * problem.loss(start),))
+    end = start
+    while problem.loss(end) >= module.LOSSES[0]:
+        end = end - rate * problem.gradient(end)
+    reached = problem.loss(end)
+    time = brentq(
+        lambda time: problem.loss(simulate.gradient_flow(problem, start, time)) - reached, 1e-3, 20, xtol=1e-6
+    )
+    slopes = [np.sum(problem.gradient(at) ** 2) for at in (end, simulate.gradient_flow(problem, start, time))]
+    found = module.beyond_stability({"learning_rate": rate}, seed, "quick")["log ratio"]
+    assert found == pytest.approx(np.log(slopes[0] / slopes[1]), abs=1e-4)
+    assert abs(found) > 0.1
+
+
+def test_the_miss_of_a_step_is_that_of_two_parameter_models():
+    local, model = module_of("local_error"), ProductModel()
+    start = np.array([2.8, 3.5])
+    gradient = model.gradient(start)
+    assert local.miss(model, start, gradient, 1e-3, 1) == pytest.approx(simulate.local_error(model, start, 1e-3))
+    plain = simulate.local_error(
+        model, start, 1e-3, flow=lambda at, times, rate: simulate.gradient_flow(model, at, times)
+    )
+    assert local.miss(model, start, gradient, 1e-3, 0) == pytest.approx(plain)
+
+
+def test_terms_are_derivatives_of_the_gradient():
+    local, problem = module_of("local_error"), small_problem()
+    weights = problem.network.initial(2)
+    gradient, turned, twice, third = local.terms(problem, weights)
+    hessian = problem.hessian(weights).dense()
+    assert turned == pytest.approx(hessian @ gradient, rel=1e-10, abs=1e-14)
+    assert twice == pytest.approx(hessian @ hessian @ gradient, rel=1e-10, abs=1e-14)
+    # Romberg's table of central differences of the Hessian along g: an error of order step^6
+    table = [
+        np.subtract(*(problem.hessian(weights + side * h * gradient).dense() for side in (1, -1))) @ gradient / (2 * h)
+        for h in (0.2, 0.1, 0.05)
+    ]
+    fourth = [(4 * fine - coarse) / 3 for coarse, fine in pairwise(table)]
+    exact = (16 * fourth[1] - fourth[0]) / 15
+    assert np.linalg.norm(third - exact) < 1e-8 * np.linalg.norm(exact)
+
+
+def test_extrapolation_drops_the_next_order():
+    local = module_of("local_error")
+    assert local.extrapolated(3 * local.RATES**2 - 5 * local.RATES**3, 2) == pytest.approx(3, rel=1e-12)
+
+
+def local_run(penalty=0.25, third=1.0, orders=(2, 3)):
+    def run(setting, seed, budget):
+        found = {"penalty": penalty * noisy(seed, 1e-4), "sharpness": 1.0}
+        found |= {f"order {k}": order * noisy(seed, 1e-4) for k, order in enumerate(orders)}
+        for direction, (twice, along) in (("gradient", (1.0, 0.5)), ("third", (-0.2, 0.6))):
+            found[f"error along {direction}"] = -(twice / 3 + third * along / 12) * noisy(seed, 1e-4)
+            found[f"twice along {direction}"], found[f"third along {direction}"] = twice, along
+            found[f"size along {direction}"] = abs(twice) / 3 + abs(along) / 12
+        return found
+
+    return run
+
+
+def test_the_local_error_is_judged_by_penalty_terms_and_orders():
+    main, gradient, third, plain, modified = module_of("local_error").THEOREM.claims
+    for claim in (main, gradient, third, plain, modified):
+        assert words(claim, local_run()) == (VERIFIED, {REFUTED})
+    assert words(main, local_run(penalty=0.5))[0] == REFUTED
+    assert words(third, local_run(third=0.0))[0] == REFUTED
+    assert words(plain, local_run(orders=(3, 3)))[0] == REFUTED
+    assert words(modified, local_run(orders=(2, 2)))[0] == REFUTED
+
+
+def test_noise_costs_half_the_trace_on_a_quadratic_whatever_the_noise():
+    noise_file, problem = module_of("parameter_noise"), small_problem(loss="squared_error", sizes=(3, 2))
+    weights, noise = np.array([0.5, -1, 2, 0.1, 0.3, -0.7, 1.5, -0.2]), np.random.default_rng(0).standard_normal((2, 8))
+    hessian = problem.hessian(weights).dense()
+    found = noise_file.costs_and_traces(problem, weights, noise)
+    traces = {"additive": np.trace(hessian), "multiplicative": np.sum(weights**2 * np.diag(hessian))}
+    for kind, trace in traces.items():
+        assert found[f"{kind} trace"] == pytest.approx(trace, rel=1e-12)
+        assert found[f"{kind} cost"] == pytest.approx(noise_file.NOISE_SD**2 / 2 * trace, rel=1e-9)
+    scaled = noise * weights
+    each = noise_file.cost(problem, weights, "multiplicative", noise, 0.2)
+    assert each == pytest.approx(0.02 * np.sum((scaled @ hessian) * scaled, axis=1), rel=1e-9)
+
+
+def noise_run(cost=1.0, change=1.05, multiplicative=-0.3):
+    def run(setting, seed, budget):
+        scale, first = 0.03**2 / 2, -0.013 * setting["learning_rate"]
+        return {
+            "additive trace": 20.0, "multiplicative trace": 0.7, "sharpness": 1.0,
+            "additive cost": cost * scale * 20.0 * noisy(seed),
+            "multiplicative cost": cost * scale * 0.7 * noisy(seed),
+            "additive change of modified flow": first,
+            "additive change of descent": first * (change + noisy(seed) - 1),
+            "multiplicative change of descent": -first * change * multiplicative * noisy(seed),
+        }  # fmt: skip
+
+    return run
+
+
+def test_robustness_to_noise_is_judged_by_traces_and_by_the_modified_flow():
+    main, weighted, rates, weighted_rates = module_of("parameter_noise").THEOREM.claims
+    for claim in (main, weighted, rates, weighted_rates):
+        assert words(claim, noise_run()) == (VERIFIED, {REFUTED})
+    for claim in (main, weighted):
+        assert words(claim, noise_run(cost=1.1))[0] == REFUTED
+    assert words(rates, noise_run(change=0.0))[0] == REFUTED
+    assert words(rates, noise_run(change=-1.0))[0] == REFUTED
+    assert words(weighted_rates, noise_run(multiplicative=-1.2))[0] == REFUTED
+
+
+def test_accuracy_counts_the_largest_output():
+    problem = bridge.Problem(bridge.mlp([2, 2]), [[1.0, 0], [0, 1], [2, 1]], [0, 1, 1], loss="cross_entropy")
+    assert module_of("test_accuracy").accuracy(problem, np.array([1.0, 0, 0, 1, 0, 0])) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("gain", "loss", "word"), [(0.002, 0.001, VERIFIED), (0.02, 0.02, REFUTED), (-0.02, -0.02, REFUTED)]
+)
+def test_a_gain_of_a_hundredth_would_be_seen(gain, loss, word):
+    def run(setting, seed, budget):
+        found = {f"gain at {at}": gain * noisy(seed) for at in (0.5, 0.1)}
+        return found | {f"log test loss at {at}": loss * noisy(seed) for at in (0.5, 0.1)}
+
+    for claim in module_of("test_accuracy").THEOREM.claims:
+        said, mutants = words(claim, run)
+        assert said == word
+        assert word != VERIFIED or mutants == {REFUTED}
+
+
+def test_the_flow_for_comparison_is_that_of_a_small_rate(monkeypatch):
+    module = module_of("test_accuracy")
+    monkeypatch.setattr(module, "LOSSES", (0.65, 0.6))
+    monkeypatch.setattr(module, "problems", lambda budget: (small_problem(), small_problem(1)))
+    same = module.trained({"learning_rate": module.SMALL_RATE}, np.random.SeedSequence(0), "quick")
+    other = module.trained({"learning_rate": 0.5}, np.random.SeedSequence(0), "quick")
+    for loss in (0.65, 0.6):
+        assert same[f"gain at {loss}"] == same[f"log test loss at {loss}"] == 0
+        assert other[f"log test loss at {loss}"] != 0
