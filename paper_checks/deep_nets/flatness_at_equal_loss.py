@@ -15,7 +15,7 @@ import numpy as np
 from quadlab import bridge
 from quadlab.bridge.data import digits
 from quadlab.bridge.spectra import top_eigenpairs, trace
-from quadlab.bridge.training import Recorder, Rule, gradient_descent, train
+from quadlab.bridge.training import gradient_descent, loss_path, modified_flow
 from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.theory import modified_loss
 from quadlab.theory.intervals import positive
@@ -23,7 +23,6 @@ from quadlab.verify import TIGHT, Claim, Domain, Replication, Runs, Theorem
 
 LOSSES = (0.5, 0.1)
 EXAMPLES = {"quick": 200, "standard": 600, "deep": 600}
-MOST_STEPS = 20_000
 
 
 @cache
@@ -36,46 +35,6 @@ def problem_of(budget):
     """Cross entropy of a perceptron with a hidden layer of 32 on the digits."""
     inputs, targets = (part[: EXAMPLES[budget]] for part in (data().inputs, data().targets))
     return bridge.Problem(bridge.mlp([64, 32, 10]), inputs, targets, loss="cross_entropy")
-
-
-def modified_flow(strength):
-    """Runge-Kutta steps of order four on the gradient flow of E + strength |g|^2, first of time 1/4, later of time 1.
-
-    The curvature along the path is highest in its first moments; with half the steps the results are the same within
-    1e-5 of the squared gradient.
-    """
-
-    def velocity(problem, weights):
-        gradient = problem.gradient(weights)
-        return -gradient - 2 * strength * problem.hessian_product(weights, gradient) if strength else -gradient
-
-    def step(problem, weights, state, rng):
-        time = state["time_step"]
-        first = velocity(problem, weights)
-        second = velocity(problem, weights + time / 2 * first)
-        third = velocity(problem, weights + time / 2 * second)
-        fourth = velocity(problem, weights + time * third)
-        moved = weights + time / 6 * (first + 2 * second + 2 * third + fourth)
-        return moved, {"time_step": min(1.05 * time, 1.0)}
-
-    return Rule.named("modified_flow", step, lambda problem: {"time_step": 0.25}, strength=strength)
-
-
-def path(problem, rule, start, last, every=1):
-    """Losses and weights along a training, up to the first loss below `last`."""
-    recorder = Recorder(every=every, schedule={"accuracy": 0}, extra={"weights": lambda problem, weights: weights})
-    history = train(problem, rule, start, MOST_STEPS, recorder=recorder, stop=lambda at: at["loss"] < last).history
-    losses = history["loss"].values
-    if losses[-1] >= last:
-        raise ArithmeticError(f"{rule} did not bring the loss below {last:g} in {MOST_STEPS} steps")
-    return losses, history["weights"].values
-
-
-def weights_at(loss, losses, weights):
-    """Where a path has a loss: the cubic in log loss through the four points around it."""
-    first = max(int(np.argmax(losses < loss)) - 2, 0)
-    near = np.log(losses[first : first + 4] / loss)
-    return np.polyfit(near, weights[first : first + 4], len(near) - 1)[-1]
 
 
 def flatness(problem, weights):
@@ -93,16 +52,16 @@ def trained(setting, seed, budget):
     problem, rate = problem_of(budget), setting["learning_rate"]
     start = problem.network.initial(seed, weights="normal")
     # one more point beyond the last loss, for the cubic
-    go = partial(path, problem, start=start, last=0.9 * LOSSES[-1])
-    plain = go(modified_flow(0.0))
+    go = partial(loss_path, problem, parameters=start, last=0.9 * LOSSES[-1])
+    plain = go(modified_flow())
     paths = {"modified flow": go(modified_flow(rate / 4))}
     paths["descent"] = go(gradient_descent(rate), every=max(1, round(0.5 / rate)))
     found = {}
     for loss in LOSSES:
-        at_flow = flatness(problem, weights_at(loss, *plain))
+        at_flow = flatness(problem, plain.at(loss))
         found[f"sharpness at {loss}"] = at_flow["sharpness"]
         for name, taken in paths.items():
-            for measure, value in flatness(problem, weights_at(loss, *taken)).items():
+            for measure, value in flatness(problem, taken.at(loss)).items():
                 found[f"{measure} of {name} at {loss}"] = np.log(value / at_flow[measure])
     return found
 

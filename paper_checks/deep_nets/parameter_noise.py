@@ -16,7 +16,7 @@ import numpy as np
 from quadlab import bridge
 from quadlab.bridge.data import digits
 from quadlab.bridge.spectra import top_eigenpairs
-from quadlab.bridge.training import Recorder, Rule, gradient_descent, train
+from quadlab.bridge.training import gradient_descent, loss_path, modified_flow
 from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.simulate.chunks import root_seed
 from quadlab.theory import modified_loss
@@ -28,7 +28,6 @@ NOISE_SD = 0.03
 EXAMPLES = {"quick": 100, "standard": 600, "deep": 600}
 PAIRS = 50
 KINDS = ("additive", "multiplicative")
-MOST_STEPS = 20_000
 
 
 @cache
@@ -41,46 +40,6 @@ def problem_of(budget):
     """Cross entropy of a perceptron with a hidden layer of 32 on the digits."""
     inputs, targets = (part[: EXAMPLES[budget]] for part in (data().inputs, data().targets))
     return bridge.Problem(bridge.mlp([64, 32, 10]), inputs, targets, loss="cross_entropy")
-
-
-def modified_flow(strength):
-    """Runge-Kutta steps of order four on the gradient flow of E + strength |g|^2, first of time 1/4, later of time 1.
-
-    The curvature along the path is highest in its first moments; with half the steps the results are the same within
-    1e-5 of the squared gradient.
-    """
-
-    def velocity(problem, weights):
-        gradient = problem.gradient(weights)
-        return -gradient - 2 * strength * problem.hessian_product(weights, gradient) if strength else -gradient
-
-    def step(problem, weights, state, rng):
-        time = state["time_step"]
-        first = velocity(problem, weights)
-        second = velocity(problem, weights + time / 2 * first)
-        third = velocity(problem, weights + time / 2 * second)
-        fourth = velocity(problem, weights + time * third)
-        moved = weights + time / 6 * (first + 2 * second + 2 * third + fourth)
-        return moved, {"time_step": min(1.05 * time, 1.0)}
-
-    return Rule.named("modified_flow", step, lambda problem: {"time_step": 0.25}, strength=strength)
-
-
-def path(problem, rule, start, last, every=1):
-    """Losses and weights along a training, up to the first loss below `last`."""
-    recorder = Recorder(every=every, schedule={"accuracy": 0}, extra={"weights": lambda problem, weights: weights})
-    history = train(problem, rule, start, MOST_STEPS, recorder=recorder, stop=lambda at: at["loss"] < last).history
-    losses = history["loss"].values
-    if losses[-1] >= last:
-        raise ArithmeticError(f"{rule} did not bring the loss below {last:g} in {MOST_STEPS} steps")
-    return losses, history["weights"].values
-
-
-def weights_at(loss, losses, weights):
-    """Where a path has a loss: the cubic in log loss through the four points around it."""
-    first = max(int(np.argmax(losses < loss)) - 2, 0)
-    near = np.log(losses[first : first + 4] / loss)
-    return np.polyfit(near, weights[first : first + 4], len(near) - 1)[-1]
 
 
 def cost(problem, weights, kind, noise, noise_sd=NOISE_SD):
@@ -114,11 +73,11 @@ def trained(setting, seed, budget):
     start = problem.network.initial(for_weights, weights="normal")
     noise = np.random.default_rng(for_noise).standard_normal((PAIRS, problem.dimension))
     # one more point beyond the loss, for the cubic
-    go = partial(path, problem, start=start, last=0.9 * LOSS)
+    go = partial(loss_path, problem, parameters=start, last=0.9 * LOSS)
     flow, modified, descent = (
-        weights_at(LOSS, *go(rule, every=every))
+        go(rule, every=every).at(LOSS)
         for rule, every in (
-            (modified_flow(0.0), 1),
+            (modified_flow(), 1),
             (modified_flow(rate / 4), 1),
             (gradient_descent(rate), max(1, round(0.5 / rate))),
         )
@@ -214,7 +173,7 @@ def cost_along_noise(setting, seed, budget):
     for_weights, for_noise = root_seed(seed).spawn(2)
     start = problem.network.initial(for_weights, weights="normal")
     noise = np.random.default_rng(for_noise).standard_normal((PAIRS, problem.dimension))
-    weights = weights_at(LOSS, *path(problem, gradient_descent(1.0), start, 0.9 * LOSS))
+    weights = loss_path(problem, gradient_descent(1.0), start, 0.9 * LOSS).at(LOSS)
     found = costs_and_traces(problem, weights, noise)
     for kind in KINDS:
         for k, size in enumerate(setting["sizes"]):

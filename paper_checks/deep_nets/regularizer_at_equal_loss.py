@@ -17,7 +17,7 @@ import numpy as np
 from quadlab import bridge
 from quadlab.bridge.data import digits
 from quadlab.bridge.spectra import top_eigenpairs
-from quadlab.bridge.training import Recorder, Rule, gradient_descent, train
+from quadlab.bridge.training import gradient_descent, loss_path, modified_flow
 from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.theory import modified_loss
 from quadlab.theory.intervals import positive
@@ -25,7 +25,6 @@ from quadlab.verify import LOWER, TIGHT, Claim, Domain, Replication, Runs, Theor
 
 LOSSES = (0.5, 0.1)
 EXAMPLES = {"quick": 200, "standard": 600, "deep": 600}
-MOST_STEPS = 20_000
 
 
 @cache
@@ -40,46 +39,6 @@ def problem_of(budget):
     return bridge.Problem(bridge.mlp([64, 32, 10]), inputs, targets, loss="cross_entropy")
 
 
-def modified_flow(strength):
-    """Runge-Kutta steps of order four on the gradient flow of E + strength |g|^2, first of time 1/4, later of time 1.
-
-    The curvature along the path is highest in its first moments; with half the steps the results are the same within
-    1e-5 of the squared gradient.
-    """
-
-    def velocity(problem, weights):
-        gradient = problem.gradient(weights)
-        return -gradient - 2 * strength * problem.hessian_product(weights, gradient) if strength else -gradient
-
-    def step(problem, weights, state, rng):
-        time = state["time_step"]
-        first = velocity(problem, weights)
-        second = velocity(problem, weights + time / 2 * first)
-        third = velocity(problem, weights + time / 2 * second)
-        fourth = velocity(problem, weights + time * third)
-        moved = weights + time / 6 * (first + 2 * second + 2 * third + fourth)
-        return moved, {"time_step": min(1.05 * time, 1.0)}
-
-    return Rule.named("modified_flow", step, lambda problem: {"time_step": 0.25}, strength=strength)
-
-
-def path(problem, rule, start, last, every=1):
-    """Losses and weights along a training, up to the first loss below `last`."""
-    recorder = Recorder(every=every, schedule={"accuracy": 0}, extra={"weights": lambda problem, weights: weights})
-    history = train(problem, rule, start, MOST_STEPS, recorder=recorder, stop=lambda at: at["loss"] < last).history
-    losses = history["loss"].values
-    if losses[-1] >= last:
-        raise ArithmeticError(f"{rule} did not bring the loss below {last:g} in {MOST_STEPS} steps")
-    return losses, history["weights"].values
-
-
-def weights_at(loss, losses, weights):
-    """Where a path has a loss: the cubic in log loss through the four points around it."""
-    first = max(int(np.argmax(losses < loss)) - 2, 0)
-    near = np.log(losses[first : first + 4] / loss)
-    return np.polyfit(near, weights[first : first + 4], len(near) - 1)[-1]
-
-
 def squared_gradient(problem, weights):
     gradient = problem.gradient(weights)
     return float(gradient @ gradient)
@@ -90,12 +49,12 @@ def trained(setting, seed, budget):
     problem, rate = problem_of(budget), setting["learning_rate"]
     start = problem.network.initial(seed, weights="normal")
     # one more point beyond the last loss, for the cubic
-    go = partial(path, problem, start=start, last=0.9 * LOSSES[-1])
-    plain, modified = go(modified_flow(0.0)), go(modified_flow(rate / 4))
+    go = partial(loss_path, problem, parameters=start, last=0.9 * LOSSES[-1])
+    plain, modified = go(modified_flow()), go(modified_flow(rate / 4))
     descent = go(gradient_descent(rate), every=max(1, round(0.5 / rate)))
     found = {}
     for loss in LOSSES:
-        flow, *others = (weights_at(loss, *taken) for taken in (plain, modified, descent))
+        flow, *others = (taken.at(loss) for taken in (plain, modified, descent))
         changes = [np.log(squared_gradient(problem, at) / squared_gradient(problem, flow)) for at in others]
         found[f"modified flow at {loss}"], found[f"descent at {loss}"] = changes
         found[f"sharpness at {loss}"] = top_eigenpairs(problem.hessian(flow), rng=0, tolerance=1e-3).values[0]
@@ -106,9 +65,9 @@ def beyond_stability(setting, seed, budget):
     """log |g|^2 at the first iterate of descent with a loss below 0.5, minus that of the flow of E at the same loss."""
     problem = problem_of(budget)
     start = problem.network.initial(seed, weights="normal")
-    losses, weights = path(problem, gradient_descent(setting["learning_rate"]), start, last=LOSSES[0])
-    reached, end = losses[-1], weights[-1]
-    flow = weights_at(reached, *path(problem, modified_flow(0.0), start, last=0.9 * reached))
+    descent = loss_path(problem, gradient_descent(setting["learning_rate"]), start, last=LOSSES[0])
+    reached, end = descent.losses[-1], descent.parameters[-1]
+    flow = loss_path(problem, modified_flow(), start, last=0.9 * reached).at(reached)
     return {"log ratio": np.log(squared_gradient(problem, end) / squared_gradient(problem, flow))}
 
 

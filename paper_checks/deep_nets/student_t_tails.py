@@ -24,7 +24,7 @@ RATE = 0.4
 # steps before anything is measured, and steps measured; a thousand steps later networks from one start differ by a
 # tenth in sharpness, whatever the noise
 STEPS = {"quick": (200, 50), "standard": (300, 200), "deep": (300, 200)}
-EXAMPLES = {"quick": 500, "standard": 1000, "deep": 1000}
+EXAMPLES = {"quick": 300, "standard": 1000, "deep": 1000}
 # of the Gaussian noises, in units of the variance of the Student-t noise
 BELOW, ABOVE = 0.5, 2.0
 SEEDS_SHOWN = 4
@@ -39,7 +39,7 @@ def data(examples):
 
 
 def trained(setting, seed, budget):
-    """Mean sharpness with Student-t noise, and with Gaussian noise of 1/2, 1 and 2 times its variance, from one start."""
+    """Mean sharpness with Student-t noise, and with Gaussian noise of 1/2, 1 and 2 times its variance."""
     before, steps = STEPS[budget]
     start, *noises = seed.spawn(5)
     network = bridge.mlp([64, 50, 50, 10])
@@ -92,9 +92,8 @@ def matches(rng):
         for name, factor in (("below", BELOW), ("same", 1), ("above", ABOVE), ("student", 1)):
             found = [run.measured[name] for run in row]
             label = "Student-t" if name == "student" else "Gaussian"
-            rows += measured(
-                "sharpness", label, factor * variance, np.mean(found), np.std(found, ddof=1) / np.sqrt(SEEDS_SHOWN)
-            )
+            error = np.std(found, ddof=1) / np.sqrt(SEEDS_SHOWN)
+            rows += measured("sharpness", label, 1e4 * factor * variance, np.mean(found), error)
         found = [effective_variance(setting, run.measured) / 1e-4 for run in row]
         mean, error = np.mean(found), np.std(found, ddof=1) / np.sqrt(SEEDS_SHOWN)
         rows += measured("variance", "α / (α − 2)", setting["degrees_of_freedom"], mean, error)
@@ -106,7 +105,7 @@ RUNS = Runs(trained)
 COMMON = {
     "settings": (setting_of(1e-4, 3), setting_of(2e-4, 4)),
     "runs": RUNS,
-    "seeds": {"quick": 7, "standard": 8, "deep": 16},
+    "seeds": {"quick": 6, "standard": 8, "deep": 16},
 }
 
 THEOREM = Theorem(
@@ -171,10 +170,12 @@ THEOREM = Theorem(
         ),
     ),
     caveats=(
+        "Near 2/rho the sharpness bends away from the straight line of the interpolation: at alpha = 12 and variance"
+        " 1.2e-4 the variance found is a sixth too low.",
         "Coordinates are independent; tails that all coordinates share are not tested.",
         "Sharpness determines the variance poorly: 10 % in S are 25 % in the variance. After 1300 steps the variance"
         " found is 0.85 +- 0.05 and 1.03 +- 0.13 of the predicted one on 4 seeds, too wide a spread to decide.",
-        "One network, 1000 digits (500 at the quick budget), squared error, learning rate 0.4.",
+        "One network, 1000 digits (300 at the quick budget), squared error, learning rate 0.4.",
     ),
     figure=Figure(
         data=matches,

@@ -10,7 +10,6 @@ from scipy.optimize import brentq
 
 from quadlab import bridge, simulate
 from quadlab import verify as v
-from quadlab.bridge.training import train
 from quadlab.problems import ProductModel
 from quadlab.verify import REFUTED, VERIFIED, Runs
 
@@ -18,11 +17,9 @@ ENDS: dict[str, dict] = {
     "regularizer_at_equal_loss": {"LOSSES": (0.65, 0.6)},
     "flatness_at_equal_loss": {"LOSSES": (0.65, 0.6)},
     "parameter_noise": {"LOSS": 0.65, "PAIRS": 3},
-    "test_accuracy": {"LOSSES": (0.65, 0.6), "SMALL_RATE": 0.25},
+    "accuracy_at_equal_loss": {"LOSSES": (0.65, 0.6), "SMALL_RATE": 0.25},
     "local_error": {},
 }
-WITH_FLOW = ("regularizer_at_equal_loss", "flatness_at_equal_loss", "parameter_noise")
-WITH_PATH = (*WITH_FLOW, "test_accuracy")
 
 
 def module_of(name):
@@ -48,64 +45,13 @@ def noisy(seed, size=1e-3):
     return 1 + size * np.random.default_rng(seed).standard_normal()
 
 
-@pytest.mark.parametrize("name", WITH_FLOW)
-@pytest.mark.parametrize("strength", [0.0, 0.2])
-def test_runge_kutta_steps_follow_the_modified_flow(name, strength):
-    problem, rule = small_problem(), module_of(name).modified_flow(strength)
-    start = problem.network.initial(1, weights="normal")
-    end = train(problem, rule, start, 6).parameters
-    time = 0.25 * sum(1.05**k for k in range(6))
-    exact = simulate.modified_flow(problem, start, time, learning_rate=4 * strength)
-    assert end == pytest.approx(exact, abs=1e-6)
-    assert np.linalg.norm(end - simulate.modified_flow(problem, start, time, learning_rate=0.1 + 4 * strength)) > 1e-3
-
-
-@pytest.mark.parametrize("name", WITH_FLOW)
-def test_the_flow_steps_grow_to_one(name):
-    rule, problem = module_of(name).modified_flow(0.0), small_problem()
-    state = rule.step(problem, problem.network.initial(0), {"time_step": 0.99}, None)[1]
-    assert state == {"time_step": 1.0}
-
-
-@pytest.mark.parametrize("name", WITH_PATH)
-@pytest.mark.parametrize("first", [0, 7])
-def test_weights_at_a_loss_are_exact_for_cubics_in_the_log_loss(name, first):
-    times = np.linspace(0, 3, 12)
-    weights = np.stack([times**3 - times, 2 * times**2, 1 + 0 * times], axis=1)
-    time = (times[first] + times[first + 1]) / 2
-    found = module_of(name).weights_at(np.exp(-time), np.exp(-times), weights)
-    assert found == pytest.approx([time**3 - time, 2 * time**2, 1.0], abs=1e-12)
-
-
-@pytest.mark.parametrize("name", WITH_PATH)
-def test_weights_at_a_loss_are_found_between_the_four_nearest_points(name):
-    times = np.linspace(0, 3, 13)
-    found = module_of(name).weights_at(np.exp(-1.6), np.exp(-times), np.exp(times)[:, None])
-    # remainder of the cubic through 1.25, 1.5, 1.75 and 2: a fourth derivative of at most exp(2), the distances, 1/4!
-    assert abs(found[0] - np.exp(1.6)) <= np.exp(2) / 24 * 0.35 * 0.1 * 0.15 * 0.4
-
-
-@pytest.mark.parametrize("name", WITH_PATH)
-def test_a_path_ends_below_its_loss_or_raises(name, monkeypatch):
-    module, problem = module_of(name), small_problem()
-    start = problem.network.initial(0)
-    rule = 0.2 if name == "test_accuracy" else bridge.training.gradient_descent(0.2)
-    losses, weights = module.path(problem, rule, start, last=0.6)
-    assert losses[-1] < 0.6 <= losses[-2]
-    assert problem.loss(weights[-1]) == losses[-1]
-    assert problem.loss(weights[0]) == pytest.approx(problem.loss(start), rel=1e-15)
-    monkeypatch.setattr(module, "MOST_STEPS", 10)
-    with pytest.raises(ArithmeticError, match="did not bring the loss below 0.01 in 10 steps"):
-        module.path(problem, rule, start, last=0.01)
-
-
 @pytest.mark.parametrize("name", ENDS)
 def test_a_run_is_finite_and_depends_on_its_seed_alone(name, monkeypatch):
     module = module_of(name)
     for attribute, value in ENDS[name].items():
         monkeypatch.setattr(module, attribute, value)
     tiny = small_problem()
-    makers = {"test_accuracy": ("problems", (tiny, small_problem(1))), "local_error": ("new_problem", tiny)}
+    makers = {"accuracy_at_equal_loss": ("problems", (tiny, small_problem(1))), "local_error": ("new_problem", tiny)}
     maker, made = makers.get(name, ("problem_of", tiny))
     monkeypatch.setattr(module, maker, lambda *budget: made)
     runs, setting = module.THEOREM.simulation.runs, module.THEOREM.simulation.settings[-1]
@@ -269,7 +215,7 @@ def test_robustness_to_noise_is_judged_by_traces_and_by_the_modified_flow():
 
 def test_accuracy_counts_the_largest_output():
     problem = bridge.Problem(bridge.mlp([2, 2]), [[1.0, 0], [0, 1], [2, 1]], [0, 1, 1], loss="cross_entropy")
-    assert module_of("test_accuracy").accuracy(problem, np.array([1.0, 0, 0, 1, 0, 0])) == pytest.approx(2 / 3)
+    assert module_of("accuracy_at_equal_loss").accuracy(problem, np.array([1.0, 0, 0, 1, 0, 0])) == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(
@@ -280,14 +226,14 @@ def test_a_gain_of_a_hundredth_would_be_seen(gain, loss, word):
         found = {f"gain at {at}": gain * noisy(seed) for at in (0.5, 0.1)}
         return found | {f"log test loss at {at}": loss * noisy(seed) for at in (0.5, 0.1)}
 
-    for claim in module_of("test_accuracy").THEOREM.claims:
+    for claim in module_of("accuracy_at_equal_loss").THEOREM.claims:
         said, mutants = words(claim, run)
         assert said == word
         assert word != VERIFIED or mutants == {REFUTED}
 
 
 def test_the_flow_for_comparison_is_that_of_a_small_rate(monkeypatch):
-    module = module_of("test_accuracy")
+    module = module_of("accuracy_at_equal_loss")
     monkeypatch.setattr(module, "LOSSES", (0.65, 0.6))
     monkeypatch.setattr(module, "problems", lambda budget: (small_problem(), small_problem(1)))
     same = module.trained({"learning_rate": module.SMALL_RATE}, np.random.SeedSequence(0), "quick")

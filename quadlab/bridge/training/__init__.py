@@ -1,6 +1,7 @@
 """Training on the bridge's problems: update rules, averages of the iterates, a recorder, checkpoints."""
 
 from quadlab.bridge.training.averages import Average, exponential_average, tail_average
+from quadlab.bridge.training.equal_loss import LossPath, loss_path, modified_flow
 from quadlab.bridge.training.history import History, Series
 from quadlab.bridge.training.loop import Training, TrainingDiverged, train
 from quadlab.bridge.training.recorder import Recorder
@@ -11,6 +12,7 @@ from quadlab.bridge.training.variational import ivon, variational_gradient_desce
 __all__ = [
     "Average",
     "History",
+    "LossPath",
     "Recorder",
     "Rule",
     "Series",
@@ -20,6 +22,8 @@ __all__ = [
     "exponential_average",
     "gradient_descent",
     "ivon",
+    "loss_path",
+    "modified_flow",
     "nesterov",
     "sam",
     "tail_average",

@@ -15,14 +15,13 @@ import numpy as np
 
 from quadlab import bridge
 from quadlab.bridge.data import digits
-from quadlab.bridge.training import Recorder, gradient_descent, train
+from quadlab.bridge.training import gradient_descent, loss_path
 from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.theory.intervals import positive
 from quadlab.verify import TIGHT, Claim, Domain, Replication, Runs, Theorem
 
 LOSSES = (0.5, 0.1)
 EXAMPLES = {"quick": 200, "standard": 600, "deep": 600}
-MOST_STEPS = 20_000
 # h times the sharpness is 0.05 here: the flow of E, as far as tenths of a per cent are concerned
 SMALL_RATE = 0.05
 
@@ -42,25 +41,6 @@ def problems(budget):
     )
 
 
-def path(problem, learning_rate, start, last):
-    """Losses and weights along gradient descent, up to the first loss below `last`."""
-    every = max(1, round(0.5 / learning_rate))
-    recorder = Recorder(every=every, schedule={"accuracy": 0}, extra={"weights": lambda problem, weights: weights})
-    rule = gradient_descent(learning_rate)
-    history = train(problem, rule, start, MOST_STEPS, recorder=recorder, stop=lambda at: at["loss"] < last).history
-    losses = history["loss"].values
-    if losses[-1] >= last:
-        raise ArithmeticError(f"{rule} did not bring the loss below {last:g} in {MOST_STEPS} steps")
-    return losses, history["weights"].values
-
-
-def weights_at(loss, losses, weights):
-    """Where a path has a loss: the cubic in log loss through the four points around it."""
-    first = max(int(np.argmax(losses < loss)) - 2, 0)
-    near = np.log(losses[first : first + 4] / loss)
-    return np.polyfit(near, weights[first : first + 4], len(near) - 1)[-1]
-
-
 def accuracy(problem, weights):
     """The share of examples whose largest output is at the label."""
     return float(np.mean(np.argmax(problem.predict(weights), axis=1) == np.argmax(problem.targets, axis=1)))
@@ -71,10 +51,13 @@ def trained(setting, seed, budget):
     problem, test = problems(budget)
     start = problem.network.initial(seed, weights="normal")
     # one more point beyond the last loss, for the cubic
-    paths = [path(problem, rate, start, 0.9 * LOSSES[-1]) for rate in (setting["learning_rate"], SMALL_RATE)]
+    paths = [
+        loss_path(problem, gradient_descent(rate), start, 0.9 * LOSSES[-1], every=max(1, round(0.5 / rate)))
+        for rate in (setting["learning_rate"], SMALL_RATE)
+    ]
     found = {}
     for loss in LOSSES:
-        descent, small = (weights_at(loss, *taken) for taken in paths)
+        descent, small = (taken.at(loss) for taken in paths)
         found[f"accuracy at {loss}"] = accuracy(test, small)
         found[f"gain at {loss}"] = accuracy(test, descent) - accuracy(test, small)
         found[f"log test loss at {loss}"] = np.log(test.loss(descent) / test.loss(small))
