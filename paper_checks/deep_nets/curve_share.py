@@ -20,7 +20,7 @@ from quadlab.verify import TIGHT, Claim, Domain, Replication, Runs, Theorem
 
 # steps before anything is measured, and steps measured
 STEPS = {"quick": (250, 250), "standard": (1000, 1000), "deep": (2000, 2000)}
-EXAMPLES = {"quick": 300, "standard": 1000, "deep": 1000}
+EXAMPLES = {"quick": 500, "standard": 1000, "deep": 1000}
 BETWEEN_CHECKS = 50
 # the error of an eigenvalue is of the order of the square of its residual, below a tenth of a percent
 TOLERANCE = 1e-2
@@ -124,7 +124,7 @@ JUDGED = {
     # a share; and as the law has slope 1 about S, the drift of S by a tenth while it is measured is no more than this
     "margin": 0.1,
     "scale": lambda setting, run: 1,
-    "seeds": {"quick": 4, "standard": 4, "deep": 8},
+    "seeds": {"quick": 5, "standard": 4, "deep": 8},
 }
 LAW = {
     "level": positive.between(0.5, 4),
