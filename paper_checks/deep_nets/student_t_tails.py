@@ -171,7 +171,9 @@ THEOREM = Theorem(
     ),
     caveats=(
         "Coordinates are independent; tails that all coordinates share are not tested.",
-        "Sharpness determines the variance poorly: 10 % in S are 25 % in the variance.",
+        "Sharpness determines the variance poorly: 10 % in S are 25 % in the variance. After 1300 steps the variance"
+        " found between the two Gaussian noises was 0.85 +- 0.05 and 1.03 +- 0.13 of the predicted one on 4 seeds, too"
+        " wide a spread to decide.",
         "One network, 1000 digits (500 at the quick budget), squared error, learning rate 0.4.",
     ),
     figure=Figure(
