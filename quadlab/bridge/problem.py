@@ -15,7 +15,7 @@ from quadlab.bridge.operator import CurvatureOperator
 __all__ = ["Problem"]
 
 DIRECTIONS_TOGETHER = 32
-CACHED_BYTES = 2**24
+CACHED_BYTES = 2**23
 
 
 class Problem:
