@@ -128,7 +128,7 @@ def against_rate(rng):
 
 
 THEOREM = Theorem(
-    id="net.test-accuracy",
+    id="net.accuracy-at-equal-loss",
     title="at equal training loss the learning rate makes no difference to the test accuracy of a small network",
     source="against Barrett & Dherin 2021, Prediction 2.3, which is not reproduced at this scale",
     kind=TIGHT,

@@ -190,7 +190,7 @@ THEOREM = Theorem(
             Panel(
                 "sharpness",
                 x_label="effective sample size",
-                y_label="preconditioned sharpness (1)",
+                y_label="preconditioned sharpness (dimensionless)",
                 title="IVON on a network, ρ = 0.04",
                 x_scale="log",
             ),

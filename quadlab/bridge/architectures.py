@@ -26,7 +26,7 @@ __all__ = ["mlp", "residual_network", "vision_transformer"]
 
 
 def _activation(name):
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
     return ACTIVATIONS[name]
 

@@ -49,7 +49,7 @@ class Problem:
     def __init__(self, network, inputs, targets, *, loss="squared_error", backend="numpy", dtype="float64", batch=None):
         if not isinstance(network, Network):
             raise ValueError(f"network must be a quadlab.bridge.Network, got {type(network).__name__}")
-        if loss not in LOSSES:
+        if not isinstance(loss, str) or loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
         self.network, self.loss_name = network, loss
         self.backend = backend_named(backend, dtype)

@@ -224,3 +224,11 @@ def test_an_output_without_parameters_is_refused():
     draft.dense(draft.input, 2)
     with refused("the output of constant must depend on a parameter"):
         draft.network("constant", draft.apply(MEAN, draft.input))
+
+
+@pytest.mark.parametrize("name", [["tanh"], None, {"tanh"}])
+def test_names_that_are_no_text_are_refused_like_unknown_ones(name):
+    with pytest.raises(ValueError, match="activation must be one of tanh, relu, silu, gelu, got"):
+        bridge.mlp([2, 2], activation=name)
+    with pytest.raises(ValueError, match="loss must be one of squared_error, cross_entropy, got"):
+        bridge.Problem(bridge.mlp([2, 2]), np.ones((3, 2)), np.ones((3, 2)), loss=name)

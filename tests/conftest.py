@@ -1,0 +1,33 @@
+"""What tests of the command line share: a way to run it, and the text of a small theorem file."""
+
+import pytest
+
+from quadlab import cli
+
+THEOREM = """
+from quadlab.theory.intervals import positive
+from quadlab.verify import IDENTITY, Domain, Theorem
+
+THEOREM = Theorem(
+    id="mine.square", title="a square", source="me", statement="a^2", kind=IDENTITY,
+    domain=Domain(a=positive), formula=lambda a: {formula}, oracle=lambda a: a * a, mutants={{"cube": "a**3"}},
+    caveats=("Says nothing of circles.",),
+)
+"""
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as exit:
+            cli.main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return exit.value.code, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def theorem_text():
+    """A file that defines the theorem mine.square; `{formula}` is to be filled in."""
+    return THEOREM
