@@ -9,7 +9,18 @@ from pathlib import Path
 
 from quadlab.verify.theorem import Theorem
 
-__all__ = ["EXPERIMENTS", "experiments", "file_of", "load", "paper_of", "papers", "theorem_files", "theorems"]
+__all__ = [
+    "EXPERIMENTS",
+    "experiments",
+    "file_of",
+    "in_theorem_file",
+    "load",
+    "load_module",
+    "paper_of",
+    "papers",
+    "theorem_files",
+    "theorems",
+]
 
 # folders of predictions met on trained networks: minutes each, so they are run only when they are named
 EXPERIMENTS = ("deep_nets",)
@@ -94,7 +105,14 @@ def _module_name(path):
     return f"{_MODULE_PREFIX}{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
 
 
-def _from_file(path):
+def in_theorem_file(module):
+    """Whether a module, given by its name, is a theorem file."""
+    return str(module).startswith(_MODULE_PREFIX) and module in sys.modules
+
+
+def load_module(path):
+    """The module that a theorem file defines, executed once in a process."""
+    path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     name = _module_name(path)
@@ -111,7 +129,11 @@ def _from_file(path):
             if isinstance(error, Exception):
                 raise ValueError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
             raise
-    theorem = getattr(sys.modules[name], "THEOREM", None)
+    return sys.modules[name]
+
+
+def _from_file(path):
+    theorem = getattr(load_module(path), "THEOREM", None)
     if not isinstance(theorem, Theorem):
         raise ValueError(f"{path} must define THEOREM as a quadlab.verify.Theorem, got {type(theorem).__name__}")
     return theorem

@@ -5,9 +5,7 @@ for. Intervals are therefore Student's, at a stated confidence for each setting,
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from typing import Any, ClassVar
@@ -21,10 +19,10 @@ from quadlab.simulate.chunks import seed_number
 from quadlab.verify.statistics import MARGINS
 from quadlab.verify.theorem import LOWER, TIGHT, UPPER
 from quadlab.verify.verdict import INCONCLUSIVE, REFUTED, VERIFIED, Evidence, Verdict, combine
+from quadlab.verify.workers import Portable, processes
 
 __all__ = ["Replication", "Run", "Runs", "decide_interval", "student_intervals"]
 
-THREADS = 4
 MOST_SEEDS = 1000
 
 
@@ -85,8 +83,8 @@ class Run:
 class Runs:
     """Runs of one experiment, each made once and shared by all claims that hold this object.
 
-    run : (setting, SeedSequence, budget) -> {name: number} measured in one run; the numbers must be finite. It has to
-        be picklable for executors on other processes.
+    run : (setting, SeedSequence, budget) -> {name: number} measured in one run; the numbers must be finite. Runs go
+        on other processes: what a run changes beside its result is lost, unless `executor` stays in this process.
 
     The runs of the latest rng and budget are kept, no others. Run i of a setting has a seed that depends on
     (rng, setting, i) alone: more runs extend fewer, and claims about some of the settings share the runs of all.
@@ -102,7 +100,7 @@ class Runs:
         self._kept: tuple[Any, dict[int, Mapping[str, float]]] = (None, {})
 
     def made(self, settings, count, *, rng, budget, executor=None):
-        """For each setting the list of its first `count` Runs; they go through `executor`, or through threads.
+        """For each setting the list of its first `count` Runs; they go through `executor`, or on worker processes.
 
         RuntimeError names the setting and the seed of a run that failed; those that did not are kept.
         """
@@ -113,7 +111,7 @@ class Runs:
         missing = [
             (setting, seed) for setting, row in zip(settings, seeds, strict=True) for seed in row if seed not in made
         ]
-        outcomes = _outcomes(self.run, missing, budget, executor)
+        outcomes = _outcomes(Portable(self.run), missing, budget, executor)
         done = [(seed, found) for (_, seed), found in zip(missing, outcomes, strict=True) if isinstance(found, dict)]
         made.update(done)
         self._kept = ((root, budget), made)
@@ -133,11 +131,10 @@ def _outcomes(run, tasks, budget, executor):
     """Measured numbers, or the exception raised instead, in the order of the tasks."""
     if not tasks:
         return []
+    if executor is None:
+        executor, run = processes(len(tasks)), run.encoded()
     # the runs already fill the cores, and products on more threads would sum in another order
     with threadpool_limits(1, user_api="blas"):
-        if executor is None:
-            with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as threads:
-                return _outcomes(run, tasks, budget, threads)
         futures = [executor.submit(_one, run, setting, seed, budget) for setting, seed in tasks]
         try:
             return [_outcome(future) for future in futures]

@@ -275,9 +275,16 @@ def theorem(runs, **changes):
     )
 
 
-def test_a_theorem_rests_on_runs_that_its_claims_and_mutants_share():
+@pytest.fixture
+def here():
+    """An executor in this process, where runs may leave traces."""
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+def test_a_theorem_rests_on_runs_that_its_claims_and_mutants_share(here):
     calls = []
-    report = v.verify(theorem(v.Runs(counted(calls))), rng=0)
+    report = v.verify(theorem(v.Runs(counted(calls))), rng=0, executor=here)
     assert report.verdict.word == v.VERIFIED
     assert [item.kind for item in report.evidence] == ["replicated", "replicated"]
     assert len(report.mutants) == 3
@@ -289,13 +296,13 @@ def test_a_theorem_rests_on_runs_that_its_claims_and_mutants_share():
     assert main["comparisons"][0]["runs"] == [{**run, "predicted": 20.0} for run in below["comparisons"][0]["runs"]]
 
 
-def test_runs_of_the_latest_seed_and_budget_are_kept_and_no_others():
+def test_runs_of_the_latest_seed_and_budget_are_kept_and_no_others(here):
     calls = []
     runs = v.Runs(counted(calls))
     for rng, budget, count in ((0, "quick", 2), (0, "quick", 3), (0, "deep", 4), (1, "deep", 4), (1, "deep", 4)):
-        runs.made(SETTINGS[:1], count, rng=rng, budget=budget)
+        runs.made(SETTINGS[:1], count, rng=rng, budget=budget, executor=here)
     assert [budget for _, budget in calls] == ["quick"] * 3 + ["deep"] * 8
-    runs.made(SETTINGS[:1], 2, rng=0, budget="quick")
+    runs.made(SETTINGS[:1], 2, rng=0, budget="quick", executor=here)
     assert len(calls) == 13
 
 
@@ -307,7 +314,7 @@ def test_a_challenge_is_judged_by_the_runs():
     assert subject.challenge("1.9 / rate", claim="below", rng=0).verdict.word == v.REFUTED
 
 
-def test_a_failed_run_is_an_error_that_names_its_setting_and_seed_and_costs_no_other():
+def test_a_failed_run_is_an_error_that_names_its_setting_and_seed_and_costs_no_other(here):
     calls = []
 
     def diverges(setting, seed, budget):
@@ -317,15 +324,14 @@ def test_a_failed_run_is_an_error_that_names_its_setting_and_seed_and_costs_no_o
         return train(setting, seed, budget)
 
     runs = v.Runs(diverges)
-    with ThreadPoolExecutor(1) as executor:
-        report = v.verify(replace(theorem(runs), corollaries=()), rng=0, executor=executor)
+    report = v.verify(replace(theorem(runs), corollaries=()), rng=0, executor=here)
     assert report.verdict.word == v.ERROR
     told = re.search(
         r"the run at rate = 0.2 with seed (\d+) failed: ArithmeticError: diverged at step 7", str(report.verdict)
     )
     assert told is not None
     assert len(calls) == 12
-    again = v.verify(replace(theorem(runs), corollaries=()), rng=0)
+    again = v.verify(replace(theorem(runs), corollaries=()), rng=0, executor=here)
     assert again.verdict.word == v.VERIFIED
     assert calls[12:] == [0.2] * 4
     assert int(told[1]) == again.evidence[0].figures["comparisons"][1]["runs"][0]["seed"]
