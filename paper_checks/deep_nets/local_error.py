@@ -36,7 +36,7 @@ def data():
 
 
 def new_problem():
-    """Cross entropy of a perceptron with a hidden layer of 32; one for each run, as runs go on threads."""
+    """Cross entropy of a perceptron with a hidden layer of 32."""
     return bridge.Problem(bridge.mlp([64, 32, 10]), data().inputs, data().targets, loss="cross_entropy")
 
 

@@ -115,9 +115,7 @@ def test_what_cannot_travel_is_said_to_be_so_and_may_run_on_threads():
         with lock:
             return noisy(*point)
 
-    with pytest.raises(
-        TypeError, match=r"cannot be sent to another process \(cannot pickle '_thread.lock'"
-    ):
+    with pytest.raises(TypeError, match=r"cannot be sent to another process \(cannot pickle '_thread.lock'"):
         v.Runs(locked).made(SETTINGS, 2, rng=0, budget="quick")
     with ThreadPoolExecutor(2) as executor:
         made = v.Runs(locked).made(SETTINGS, 2, rng=0, budget="quick", executor=executor)
