@@ -1,10 +1,9 @@
-"""On a quadratic the modified equation of heavy ball is known to all orders: its series is one of Legendre polynomials.
+"""On a quadratic the modified equation of heavy ball is known to all orders: a decay at the rate of its larger root.
 
 Along an eigenvector two modes decay, with the roots of mu^2 - (1 + b - h l) mu + b as multipliers. The larger lasts,
-and the flow through it decays at the rate -log(mu) / h. h times this rate has, in h l, the derivative 1/S, where S^2 is
-a quadratic: the generating function of Legendre polynomials. Where the two roots meet, at h l = (1 - sqrt b)^2, the
-series stops converging; the roots become a complex pair, whose modulus sqrt b no longer depends on the curvature. Past
-(1 + sqrt b)^2 both are real and negative, and from h l = 2 (1 + b) on the larger one grows.
+and the flow through it decays at the rate -log(mu) / h. Where the two roots meet, at h l = (1 - sqrt b)^2, they become
+a complex pair, whose modulus sqrt b no longer depends on the curvature. Past (1 + sqrt b)^2 both are real and negative,
+and from h l = 2 (1 + b) on the larger one grows. The series of the rate is that of igr.heavy-ball-series.
 """
 
 from fractions import Fraction
@@ -15,14 +14,12 @@ import numpy as np
 import sympy
 from scipy.optimize import bisect
 
-from quadlab.problems import Quadratic
 from quadlab.report import Figure, Panel, computed, run, theory
-from quadlab.simulate import HeavyBall, descend
 from quadlab.theory.elementary import sqrt
-from quadlab.theory.intervals import Interval, momentum_range, positive, real, whole_positive
+from quadlab.theory.intervals import momentum_range, positive, real
 from quadlab.theory.modified_loss import heavy_ball_modified_eigenvalue
 from quadlab.theory.stability import heavy_ball_sharpness_limit
-from quadlab.verify import IDENTITY, LIMIT, TIGHT, Claim, Derivation, Domain, ErrorOrder, Statement, Theorem, Window
+from quadlab.verify import IDENTITY, TIGHT, Claim, Derivation, Domain, Statement, Theorem
 
 RATE, CURVATURE = sympy.symbols("learning_rate eigenvalue", positive=True)
 MOMENTUM, ROOT, MULTIPLIER = sympy.symbols("momentum root_of_momentum multiplier", positive=True)
@@ -56,69 +53,6 @@ def from_mode_equation(formula):
     flat = sympy.exp(-RATE * formula(sympy.Integer(0), RATE, sympy.Rational(1, 4)))
     equation = CHARACTERISTIC.subs({MULTIPLIER: found, MOMENTUM: ROOT**2})
     return Derivation((("mode equation", CHARACTERISTIC),), {"mode equation": equation, "flat, b = 1/4": flat - 1})
-
-
-def series_coefficient(term, momentum):
-    """Coefficient of h^(term - 1) l^term in the rate: the last term of its truncation."""
-    last = int(term) - 1
-    one = sympy.Integer(1) if isinstance(momentum, sympy.Expr) else 1.0
-    truncated = partial(heavy_ball_modified_eigenvalue, one, one, momentum)
-    return truncated(order=last) - truncated(order=last - 1) if last else truncated(order=0)
-
-
-def from_square_root(formula, terms=4):
-    """d(h rate)/dz = 1/S on the larger root, S^2 = (1 - b - z)^2 - 4 b z; its series, squared, times S^2 is 1."""
-    z = sympy.Symbol("z")
-    square = (1 - MOMENTUM - z) ** 2 - 4 * MOMENTUM * z
-    slope = [k * formula(sympy.Integer(k), MOMENTUM) for k in range(1, terms + 1)]
-    series = np.convolve(np.convolve(slope, slope), sympy.Poly(square, z).all_coeffs()[::-1])
-    residuals = {f"z^{k}": series[k] - int(k == 0) for k in range(terms)}
-    residuals["positive branch"] = formula(sympy.Integer(1), MOMENTUM) - 1 / (1 - MOMENTUM)
-    return Derivation((("S^2", square),), residuals)
-
-
-def coefficient_on_circle(term, momentum, nodes=128):
-    """Taylor coefficient in z = h l of -log of the larger root, by Cauchy's integral formula inside the radius."""
-    with mpmath.workdps(40):
-        b, total = mpmath.mpf(float(momentum)), mpmath.mpf(0)
-        radius = (1 - mpmath.sqrt(b)) ** 2 * 7 / 10
-        for k in range(nodes):
-            z = radius * mpmath.expjpi(mpmath.mpf(2 * k) / nodes)
-            middle = (1 + b - z) / 2
-            half = mpmath.sqrt(middle**2 - b)
-            larger = max(middle + half, middle - half, key=abs)
-            total -= (mpmath.log(larger) * mpmath.expjpi(-mpmath.mpf(2 * k * int(term)) / nodes)).real
-        return float(total / nodes / radius ** int(term))
-
-
-def ratio_of_coefficients(momentum, term):
-    """Coefficient `term` of the series over the next one, by the recurrence of Legendre polynomials at rho.
-
-    Coefficients of a square-root singularity fall like k^(-3/2) radius^-k; the power of k is taken out.
-    """
-    ratio = rho = (1 + momentum) / (1 - momentum)
-    for k in range(1, round(term)):
-        ratio = ((2 * k + 1) * rho - k / ratio) / (k + 1)
-    ratio = (1 - momentum) * (round(term) + 1) / round(term) / ratio
-    return ratio * (round(term) / (round(term) + 1)) ** 1.5
-
-
-def from_branch_points(formula):
-    """The rate is singular where S = 0; the nearest such point to 0 is the radius of convergence."""
-    z = sympy.Symbol("z")
-    square = (1 - ROOT**2 - z) ** 2 - 4 * ROOT**2 * z
-    nearest = min(sympy.roots(square, z), key=lambda root: abs(root.subs(ROOT, sympy.Rational(1, 2))))
-    found = formula(ROOT**2, sympy.Symbol("term", positive=True))
-    return Derivation((("S^2", square), ("its root nearest to 0", nearest)), {"radius": found - nearest})
-
-
-def miss_of_truncation(formula, setting, learning_rate, momentum=0.25, time=1.0):
-    """Distance at a fixed time between heavy ball, started on its larger root, and the decay at a truncated rate."""
-    before = np.exp(learning_rate * rate(1.0, learning_rate, momentum).real)
-    optimiser = HeavyBall(learning_rate, momentum)
-    path = descend(Quadratic([[1.0]]), optimiser, [1.0], round(time / learning_rate), previous=[before])
-    truncated = heavy_ball_modified_eigenvalue(1.0, learning_rate, momentum, order=setting["order"])
-    return abs(path[-1, 0] - np.exp(-truncated * time))
 
 
 def boundary(learning_rate, momentum):
@@ -196,10 +130,6 @@ def rates_against_curvature(rng):
         found = [rate(z, 1.0, momentum).real for z in few]
         rows += theory("momentum", f"b = {momentum:g}", fines / edge, exact * (1 - momentum) / fines)
         rows += computed("momentum", f"b = {momentum:g}", few / edge, np.array(found) * (1 - momentum) / few)
-    momentum, fines = 0.5, fine * boundary(1.0, 0.5)
-    for name, order in (("whole series", None), *((f"order {n}", n) for n in (0, 1, 3, 10))):
-        values = np.real(heavy_ball_modified_eigenvalue(fines, 1.0, momentum, order))
-        rows += theory("order", name, fine, values * (1 - momentum) / fines)
     return rows
 
 
@@ -207,13 +137,12 @@ def mark_boundary(axes, rows):
     axes.axvline(1, color="0.6", linewidth=0.8)
     axes.set_xlim(0, 1.28)
     axes.text(1.02, 0.86, "oscillating", fontsize=9, color="0.35")
-    axes.set_ylim(0.8, 3.6 if rows[0].panel == "momentum" else 2.9)
+    axes.set_ylim(0.8, 3.6)
 
 
 Z = "learning_rate * eigenvalue"
 LIMIT_OF_Z = "2 * (1 + momentum)"
 SPLIT = f"sqrt((1 + momentum - {Z})**2 - 4 * momentum)"
-TERM = Interval(1, 30, lower_closed=True, upper_closed=True, whole=True, typical=(1, 10))
 in_every_zone = partial(
     Claim,
     kind=IDENTITY,
@@ -229,12 +158,11 @@ in_every_zone = partial(
 
 THEOREM = Theorem(
     id="igr.heavy-ball-modes",
-    title="heavy ball's exact rate on a quadratic: the larger root, summed by Legendre polynomials",
+    title="heavy ball's exact rate on a quadratic: that of the larger root",
     source="derived here from the rule; Ghosh et al. 2023 for the first order",
     kind=IDENTITY,
     statement=r"hl < (1 - \sqrt b)^2:\quad \tilde l = -\tfrac1h\log\mu_+,\quad"
-    r" \mu_+ = 1 - \tfrac{2hl}{1 - b + hl + S},\ S^2 = (1 - b - hl)^2 - 4bhl;\quad |hl| < (1 - \sqrt b)^2:\quad"
-    r" h\tilde l = \sum_{k \ge 1} \tfrac{1}{k}\Big(\tfrac{hl}{1-b}\Big)^k P_{k-1}\Big(\tfrac{1+b}{1-b}\Big)",
+    r" \mu_+ = 1 - \tfrac{2hl}{1 - b + hl + S},\ S^2 = (1 - b - hl)^2 - 4bhl",
     domain=Domain(
         f"{Z} < (1 - sqrt(momentum))**2",
         eigenvalue=real,
@@ -277,61 +205,6 @@ THEOREM = Theorem(
                 "alternating from the first boundary on": f"where({Z} < (1 - sqrt(momentum))**2,"
                 " 0, -pi / learning_rate)",
             },
-        ),
-        Claim(
-            name="series",
-            statement=r"[h^{k-1} l^k]\,\tilde l = \frac{P_{k-1}(\rho)}{k(1-b)^k}"
-            r" = \frac{\sum_j \tbinom{k-1}{j}^2 b^j}{k(1-b)^{2k-1}},\quad \rho = \tfrac{1+b}{1-b}",
-            kind=IDENTITY,
-            domain=Domain(term=TERM, momentum=momentum_range.between(0, 0.9)),
-            formula=series_coefficient,
-            derivation=from_square_root,
-            oracle=coefficient_on_circle,
-            points=40,
-            mutants={
-                "powers of rho for Legendre polynomials, or binomials not squared": "(1 + momentum)**(term - 1)"
-                " / (term * (1 - momentum)**(2 * term - 1))",
-                "without 1/k": lambda term, momentum: int(term) * series_coefficient(term, momentum),
-                "P_k for P_{k-1}": lambda term, momentum: (
-                    (1 - momentum) * (int(term) + 1) * series_coefficient(int(term) + 1, momentum) / int(term)
-                ),
-                "truncation off by one": lambda term, momentum: (
-                    series_coefficient(int(term) - 1, momentum) if term > 1 else 0 * momentum
-                ),
-            },
-        ),
-        Claim(
-            name="radius",
-            statement=r"\text{the series converges for}\ |hl| < (1 - \sqrt b)^2",
-            kind=LIMIT,
-            domain=Domain(momentum=momentum_range.between(0.05, 0.9), term=whole_positive),
-            window=Window("term", 100, 5000, order=-2),
-            formula=lambda momentum, term: (1 - sqrt(momentum)) ** 2,
-            derivation=from_branch_points,
-            oracle=ratio_of_coefficients,
-            points=36,
-            mutants={
-                "(1 - b)^2": "(1 - momentum)**2 + 0 * term",
-                "the second boundary": "(1 + sqrt(momentum))**2 + 0 * term",
-                "1 - sqrt b": "1 - sqrt(momentum) + 0 * term",
-                "half a thousandth more": "1.0005 * (1 - sqrt(momentum))**2",
-            },
-        ),
-        Claim(
-            name="truncations",
-            statement=r"\text{order } N \le 3:\ \theta_n - e^{-\tilde l_N nh}\,\theta_0 = O(h^{N+1})"
-            r"\ \text{at fixed}\ nh",
-            kind=IDENTITY,
-            domain=Domain(order=Interval(0, 3, lower_closed=True, upper_closed=True, whole=True, typical=(0, 3))),
-            formula=lambda order: order + 1,
-            simulation=ErrorOrder(
-                settings=tuple({"order": order} for order in range(4)),
-                error=miss_of_truncation,
-                steps=tuple(1 / n for n in (50, 60, 72, 85, 100, 120, 144, 170, 200)),
-                order=lambda formula, setting: formula(**setting),
-                observable="order of the distance at a fixed time",
-            ),
-            mutants={"one order more": "order + 2", "one order less": "order", "no gain": "1 + 0 * order"},
         ),
         Claim(
             name="zone boundary",
@@ -395,15 +268,14 @@ THEOREM = Theorem(
     ),
     figure=Figure(
         data=rates_against_curvature,
-        panels=tuple(
+        panels=(
             Panel(
-                name,
+                "momentum",
                 x_label="curvature / zone boundary, hl / (1 − √b)² (dimensionless)",
                 y_label="Re rate / gradient flow's, l̃ (1 − b) / l",
-                title=title,
+                title="Speed-up by a finite step",
                 decorate=mark_boundary,
-            )
-            for name, title in (("momentum", "Speed-up by a finite step"), ("order", "Truncated series, b = 0.5"))
+            ),
         ),
     ),
 )

@@ -129,7 +129,7 @@ def test_the_series_of_heavy_ball_diverges_beyond_its_radius_on_either_side():
 
 
 def test_the_radius_of_the_series_is_met_to_seven_digits():
-    radius = next(c for c in functions_of("heavy_ball_modes").THEOREM.corollaries if c.name == "radius")
+    radius = next(c for c in functions_of("heavy_ball_series").THEOREM.corollaries if c.name == "radius")
     for momentum in (0.05, 0.5, 0.9):
         assert radius.oracle(momentum, 5000) == pytest.approx(radius.formula(momentum, 5000), rel=1e-7)
 
