@@ -291,7 +291,7 @@ THEOREM = Theorem(
     ),
     caveats=(
         "The flow is followed once the velocity has settled; from rest it has to start shifted uphill.",
-        "Only the first order in h is stated; on quadratics the whole series is known, see igr.heavy-ball-modes.",
+        "Only the first order in h is stated; on quadratics the whole series is known, see igr.heavy-ball-series.",
     ),
     figure=Figure(
         data=parts_and_distances,
