@@ -5,7 +5,9 @@ device in `host` and `on_device` alone, so that a copy nobody asked for is an er
 """
 
 import os
+import reprlib
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import array_api_compat
@@ -22,6 +24,8 @@ __all__ = [
     "host",
     "matrix_products",
     "namespace",
+    "placed",
+    "real_numbers",
 ]
 
 DTYPES = ("float64", "float32")
@@ -53,7 +57,9 @@ class Backend:
         xp = self.namespace
         wanted = getattr(xp, dtype or self.dtype)
         if array_api_compat.is_numpy_array(values):
-            return xp.asarray(values, dtype=wanted, device=self.device)
+            # an overflow to infinity is for whoever looks at the numbers to refuse
+            with np.errstate(over="ignore"):
+                return xp.asarray(values, dtype=wanted, device=self.device)
         return xp.astype(values, wanted, copy=False)
 
     def zeros(self, shape):
@@ -67,18 +73,20 @@ def backend(name="numpy", dtype="float64"):
     >>> backend("numpy", "float32").array([1, 2]).dtype
     dtype('float32')
     """
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     if isinstance(name, Backend):
         return Backend(name.namespace, name.device, dtype)
-    if name not in ("numpy", "cupy", "auto"):
+    if not isinstance(name, str) or name not in ("numpy", "cupy", "auto"):
         raise ValueError(f'backend must be "numpy", "cupy" or "auto", got {name!r}')
     if name != "numpy":
         missing = _why_no_cupy()
         if missing is None:
             import array_api_compat.cupy
+            import cupy
 
-            return Backend(array_api_compat.cupy, dtype=dtype)
+            # named, so that it equals the backend of the arrays made on it
+            return Backend(array_api_compat.cupy, cupy.cuda.Device(), dtype)
         if name == "cupy":
             raise ValueError(
                 f"backend 'cupy' has no usable device: {missing}; install quadlab[cuda12] or quadlab[cuda13] to match"
@@ -180,6 +188,40 @@ def host(array):
     return np.asarray(array_api_compat.to_device(array, xp.__array_namespace_info__().default_device()))
 
 
+def real_numbers(name, values):
+    """Values as a NumPy array of real numbers.
+
+    Raises ValueError that names them where NumPy makes no array of them, or one of anything else.
+
+    >>> real_numbers("inputs", [[1, 2], [3]])
+    Traceback (most recent call last):
+    ...
+    ValueError: inputs must be real numbers in rows of equal length, got [[1, 2], [3]]
+    """
+    try:
+        array = host(values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} must be real numbers in rows of equal length, got {reprlib.repr(values)}") from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be real numbers, got dtype {array.dtype}")
+    return array
+
+
+def placed(name, values, where):
+    """Real numbers from the host, or an array of the backend `where`, as an array of that backend.
+
+    >>> placed("vectors", [1, 2], backend("numpy", "float32")).dtype
+    dtype('float32')
+    """
+    if not array_api_compat.is_array_api_obj(values) or array_api_compat.is_numpy_array(values):
+        return where.array(real_numbers(name, values))
+    if backend_of(values).name != where.name:
+        raise ValueError(f"{name} must be NumPy or {where.name} arrays, got {type(values).__name__}")
+    if not namespace(values).isdtype(values.dtype, ("bool", "integral", "real floating")):
+        raise ValueError(f"{name} must be real numbers, got dtype {values.dtype}")
+    return where.array(values)
+
+
 def error_function(array):
     """erf, elementwise: SciPy's on the host, CuPy's on a card."""
     if array_api_compat.is_numpy_array(array):
@@ -193,12 +235,16 @@ def error_function(array):
 
 
 def available_memory(where):
-    """Bytes that a backend could still give: of the card, or of this machine (0 where it does not say)."""
+    """Bytes that a backend could still give: of the card, or of this machine (inf where it does not say)."""
     if where.name == "cupy":
         import cupy
 
-        return cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+        pool, free = cupy.get_default_memory_pool(), cupy.cuda.runtime.memGetInfo()[0]
+        # a user may have set a limit to what CuPy takes of the card; none is 0
+        if pool.get_limit():
+            free = min(free, pool.get_limit() - pool.total_bytes())
+        return free + pool.free_bytes()
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
-        return 0
+        return inf
