@@ -25,6 +25,7 @@ __all__ = [
     "matrix_products",
     "namespace",
     "placed",
+    "ran_out_of_memory",
     "real_numbers",
 ]
 
@@ -232,6 +233,17 @@ def error_function(array):
         return erf(array)
     # a namespace of the standard without special functions
     return backend_of(array).array(special.erf(host(array)))
+
+
+def ran_out_of_memory(error):
+    """Whether an error says that the host or the card has no more memory.
+
+    >>> ran_out_of_memory(MemoryError()), ran_out_of_memory(ValueError("vectors must be finite"))
+    (True, False)
+    """
+    # CuPy's pool raises a MemoryError; CUDA and its libraries say so in words of their own
+    words = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "STATUS_ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def available_memory(where):

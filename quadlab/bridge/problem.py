@@ -5,7 +5,7 @@ from traceback import clear_frames
 
 import numpy as np
 
-from quadlab.bridge.arrays import available_memory, contiguous, placed, real_numbers
+from quadlab.bridge.arrays import available_memory, contiguous, placed, ran_out_of_memory, real_numbers
 from quadlab.bridge.arrays import backend as backend_named
 from quadlab.bridge.linearization import Linearization, evaluate
 from quadlab.bridge.losses import LOSSES, targets_of
@@ -181,20 +181,26 @@ class Problem:
 
     def _product(self, parameters, vectors, method):
         flat, vectors = self._flat(parameters), placed("vectors", vectors, self.backend)
-        rows = self._rows_of_vectors(vectors)
-        result = self._guarded(rows.shape[0], lambda: self._products(flat, rows, method))
+        if vectors.ndim not in (1, 2) or vectors.shape[0] != self.dimension or 0 in vectors.shape:
+            raise ValueError(
+                f"vectors must have shape ({self.dimension},) or ({self.dimension}, k), got {tuple(vectors.shape)}"
+            )
+        columns = vectors[:, None] if vectors.ndim == 1 else vectors
+        result = self._guarded(columns.shape[1], lambda: self._products(flat, columns, method))
         result = self._finite(result, method.replace("_", " "))
         return result[0, :] if vectors.ndim == 1 else self.backend.namespace.permute_dims(result, (1, 0))
 
-    def _products(self, flat, rows, method):
-        pieces = []
+    def _products(self, flat, columns, method):
+        """Products with columns (n, k), as rows (k, n)."""
+        xp, pieces = self.backend.namespace, []
+        rows = contiguous(xp.permute_dims(columns, (1, 0)))
         for part in _parts(rows.shape[0], self._together()):
             directions = self._split(rows[part, :])
             total = None
             for at in self._linearizations(flat, keep=True):
                 total = self._joined(getattr(at, method)(directions), total)
             pieces.append(total)
-        return pieces[0] if len(pieces) == 1 else self.backend.namespace.concat(pieces, axis=0)
+        return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
 
     def _joined(self, arrays, total=None):
         """Arrays (k, *shape) as rows (k, n), added to a total."""
@@ -247,16 +253,6 @@ class Problem:
     def _copy(self, parameters):
         return self.backend.namespace.asarray(self._flat(parameters), copy=True)
 
-    def _rows_of_vectors(self, vectors):
-        """Vectors (n,) or (n, k) as rows (k, n)."""
-        if vectors.ndim not in (1, 2) or vectors.shape[0] != self.dimension or 0 in vectors.shape:
-            raise ValueError(
-                f"vectors must have shape ({self.dimension},) or ({self.dimension}, k), got {tuple(vectors.shape)}"
-            )
-        return contiguous(
-            vectors[None, :] if vectors.ndim == 1 else self.backend.namespace.permute_dims(vectors, (1, 0))
-        )
-
     def _rows(self, name, inputs):
         rows = real_numbers(name, inputs)
         expected = self.network.input_shape
@@ -288,7 +284,9 @@ class Problem:
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 return work()
-        except MemoryError as error:
+        except Exception as error:
+            if not ran_out_of_memory(error):
+                raise
             self._latest = None
             # what filled the memory lives in the frames that failed, and would count as taken
             clear_frames(error.__traceback__)

@@ -146,6 +146,34 @@ def test_memory_of_a_card_within_the_limit_of_its_pool(monkeypatch, limit, expec
     assert available_memory(card) == expected
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "cudaErrorMemoryAllocation: out of memory",
+        "CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "cudaErrorIllegalAddress: an illegal memory access was encountered",
+    ],
+)
+def test_what_libraries_of_a_card_say(monkeypatch, message):
+    def fail(*arguments):
+        raise RuntimeError(message)
+
+    problem, point = problem_of(NETWORKS["narrow"], examples=50), point_of(NETWORKS["narrow"])
+    monkeypatch.setattr(problem_module, "Linearization", fail)
+    monkeypatch.setattr(problem_module, "available_memory", lambda where: 2**60)
+    expected = (RuntimeError, message) if "Illegal" in message else (MemoryError, "batch=25 would fit")
+    with pytest.raises(expected[0], match=expected[1]):
+        problem.gradient(point)
+
+
+def test_room_for_the_vectors_alone_may_run_out(monkeypatch):
+    problem, point = problem_of(NETWORKS["narrow"], examples=50), point_of(NETWORKS["narrow"])
+    monkeypatch.setattr(problem_module, "contiguous", run_out)
+    with pytest.raises(MemoryError, match="50 examples and 2 vectors at once need about"):
+        problem.hessian_product(point, np.ones((point.size, 2)))
+
+
 def test_what_failed_is_not_advised(monkeypatch):
     network = NETWORKS["narrow"]
     problem, point = problem_of(network, examples=50, batch=20), point_of(network)
