@@ -125,6 +125,23 @@ def test_what_failed_does_not_count_as_taken(monkeypatch, method, batch):
     assert (len(passes), seen) == (1, [0])
 
 
+def test_the_kept_pass_goes_before_the_next_is_made(monkeypatch):
+    network = NETWORKS["narrow"]
+    problem, point, passes, seen = problem_of(network), point_of(network), [], []
+
+    class Pass(problem_module.Linearization):
+        def __init__(self, *arguments):
+            seen.append(sum(each() is not None for each in passes))
+            passes.append(weakref.ref(self))
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(problem_module, "Linearization", Pass)
+    for scale in (1.0, 0.9, 0.8):
+        problem.hessian_product(scale * point, point)
+    problem.gradient(point)
+    assert seen == [0] * 4
+
+
 def test_a_machine_that_does_not_say_what_is_free(monkeypatch):
     def refuse(name):
         raise ValueError("unrecognized configuration name")
