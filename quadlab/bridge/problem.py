@@ -97,7 +97,7 @@ class Problem:
         return part
 
     def loss(self, parameters):
-        """The mean loss, a Python float."""
+        """The mean loss, a Python float; inf where it overflows, FloatingPointError where it is NaN."""
         arrays = self._split(self._flat(parameters))
         total = self._guarded(0, lambda: self._summed_loss(arrays))
         if np.isnan(total):
@@ -160,7 +160,7 @@ class Problem:
         """An estimate of the bytes that products with this many vectors take, at this `batch`; 0 for a gradient."""
         if not is_whole(vectors) or vectors < 0:
             raise ValueError(f"vectors must be a whole number >= 0, got {vectors!r}")
-        return self._bytes(vectors, self.batch)
+        return self._bytes(int(vectors), self.batch)
 
     def _together(self, batch=None):
         """How many directions go through the network at once."""

@@ -215,6 +215,26 @@ def test_relu_has_slope_zero_at_its_kink():
     np.testing.assert_array_equal(problem.gradient([0.0, 0.0, 3.0, 0.0]), [0, 0, 0, -1])
 
 
+@pytest.mark.parametrize("size", [30.0, 1e20, 3e38])
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("activation", PLAIN)
+def test_far_from_zero_activations_are_straight(activation, sign, size):
+    """Scale and slope of a unit that is moved far from zero: those of its two asymptotes, in single precision too."""
+    network = bridge.mlp([1, 1, 1], activation)
+    problem = bridge.Problem(network, [[1.0]], [[0.0]], dtype="float32")
+    # the hidden unit is at sign * size, and the output its value over size
+    size = float(np.float32(size))
+    point = np.array([0.0, sign * size, 1 / size, 0.0])
+    value, slope = (float(sign), 0.0) if activation == "tanh" else (max(sign * size, 0.0), float(sign > 0))
+    output = np.float32(value / size)
+    # a few roundings, and what is left of the slowest exponential at 30
+    accepted = {"rtol": 4 * np.finfo(np.float32).eps, "atol": 30 * np.exp(-30)}
+    np.testing.assert_allclose(problem.predict(point), [[output]], **accepted)
+    expected = [output * slope / size, output * slope / size, output * value, output]
+    np.testing.assert_allclose(problem.gradient(point), expected, **accepted)
+    assert np.isfinite(problem.hessian_product(point, [0, 1e-6, 0, 0])).all()
+
+
 def test_attention_with_large_scores():
     """Scores whose exponentials overflow: each token attends to the one with the largest score."""
     draft = bridge.Draft((2, 3))
