@@ -9,6 +9,7 @@ import pytest
 from helpers import strict_backend
 
 from quadlab import bridge
+from quadlab.bridge import arrays
 from quadlab.bridge.arrays import Backend, available_memory, backend_of, contiguous, error_function, matrix_products
 
 
@@ -68,6 +69,18 @@ def assert_refused(reason):
         bridge.Problem(bridge.mlp([1, 1]), [[1.0]], [[0.0]], backend="cupy")
     assert bridge.backend("auto").name == "numpy"
     assert bridge.Problem(bridge.mlp([1, 1]), [[1.0]], [[0.0]], backend="auto").loss([2.0, 0.0]) == 2.0
+
+
+def test_the_backend_of_a_card_is_that_of_its_arrays(monkeypatch):
+    device, library = object(), SimpleNamespace(__name__="array_api_compat.cupy")
+    monkeypatch.setattr(arrays, "_why_no_cupy", lambda: None)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(Device=lambda: device)))
+    monkeypatch.setitem(sys.modules, "array_api_compat.cupy", library)
+    monkeypatch.setattr("array_api_compat.cupy", library, raising=False)
+    monkeypatch.setattr("array_api_compat.array_namespace", lambda array: library)
+    where = bridge.backend("cupy", "float32")
+    assert where.name == "cupy"
+    assert backend_of(SimpleNamespace(device=device, dtype="float32")) == where
 
 
 def test_wrong_names_are_refused():
