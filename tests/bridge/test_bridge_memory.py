@@ -1,6 +1,8 @@
 """Memory: what is estimated, what is used, and what is said when it runs out."""
 
 import gc
+import platform
+import subprocess
 import sys
 import tracemalloc
 import weakref
@@ -65,6 +67,31 @@ def test_values_are_dropped_once_nothing_needs_them(method):
         problem, point = problem_of(network, examples=2000), point_of(network)
         peaks.append(peak_of(lambda p=problem, w=point: getattr(p, method)(w)))
     assert peaks[1] <= 1.1 * peaks[0]
+
+
+PRODUCTS = """
+import resource
+import numpy as np
+from quadlab import bridge
+
+network = bridge.mlp([64, 512, 512, 10])
+problem = bridge.Problem(network, np.ones((1000, 64)), np.zeros(1000, dtype=int), loss="cross_entropy")
+point = network.initial(0)
+for number in range(1, 5):
+    problem.gradient(point / number)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    problem.hessian_product(0.9 * point / number, point)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    problem.hessian_product(point, point)
+print(faults * resource.getpagesize())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries of C are not told to keep memory")
+def test_products_at_new_parameters_reuse_the_memory_of_former_ones():
+    done = subprocess.run([sys.executable, "-c", PRODUCTS], capture_output=True, text=True, check=True)
+    # less than one layer's activations was fetched anew, of the fifteen or so that a product holds
+    assert int(done.stdout) < 8 * 1000 * 512
 
 
 def test_estimate_grows_with_batch_and_vectors():
