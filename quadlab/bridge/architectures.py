@@ -1,5 +1,6 @@
 """Networks that come with the bridge: a perceptron, a small residual network, a small vision transformer."""
 
+from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
@@ -37,8 +38,14 @@ def _whole(name, value):
     return int(value)
 
 
+def _is_list(values):
+    if isinstance(values, np.ndarray):
+        return values.ndim == 1
+    return isinstance(values, Sequence) and not isinstance(values, str | bytes)
+
+
 def _image(shape):
-    if np.ndim(shape) != 1 or len(shape) != 3:
+    if not _is_list(shape) or len(shape) != 3:
         raise ValueError(f"image_shape must be (height, width, channels), got {shape!r}")
     return tuple(_whole("image_shape", size) for size in shape)
 
@@ -53,7 +60,7 @@ def mlp(widths, activation="tanh"):
     Network(perceptron 64-50-50-10 tanh, 6310 parameters, (64,) -> (10,))
     """
     function = _activation(activation)
-    if np.ndim(widths) != 1 or len(widths) < 2:
+    if not _is_list(widths) or len(widths) < 2:
         raise ValueError(f"widths must name inputs and outputs at least, got {widths}")
     widths = [_whole("widths", width) for width in widths]
     draft = Draft((widths[0],))
@@ -81,7 +88,7 @@ def residual_network(image_shape, channels=(8, 16), blocks=1, outputs=10, activa
     """
     function = _activation(activation)
     image = _image(image_shape)
-    if np.ndim(channels) != 1 or not len(channels):
+    if not _is_list(channels) or not len(channels):
         raise ValueError(f"channels must name one stage at least, got {channels!r}")
     stages = [_whole("channels", count) for count in channels]
     draft = Draft(image)
@@ -132,7 +139,8 @@ def vision_transformer(image_shape, patch=2, width=16, layers=2, heads=2, output
     tokens = (rows // patch) * (columns // patch)
     x = draft.apply(RESHAPE, x, shape=(tokens, width))
     x = draft.apply(SHIFT, x, draft.parameter("positions", (tokens, width), fan_in=width))
-    for _ in range(_whole("layers", layers)):
+    layers = _whole("layers", layers)
+    for _ in range(layers):
         x = draft.apply(ADD, x, _attention(draft, _normalised(draft, x), heads))
         hidden = draft.apply(function, draft.dense(_normalised(draft, x), 4 * width))
         x = draft.apply(ADD, x, draft.dense(hidden, width))

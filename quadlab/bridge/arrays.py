@@ -4,8 +4,11 @@ Code above this module asks an array for its namespace and never names NumPy or 
 device in `host` and `on_device` alone, so that a copy nobody asked for is an error on a card, not a slow line.
 """
 
+import ctypes
 import os
+import reprlib
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import array_api_compat
@@ -22,10 +25,16 @@ __all__ = [
     "host",
     "matrix_products",
     "namespace",
+    "placed",
+    "ran_out_of_memory",
+    "real_numbers",
 ]
 
 DTYPES = ("float64", "float32")
 COLUMNS_AT_ONCE = 4096
+KEPT_BYTES = 2**29
+# glibc's numbers for the two settings, and the largest block that it can be told to keep
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST_KEPT = -1, -3, 2**25
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,9 @@ class Backend:
         xp = self.namespace
         wanted = getattr(xp, dtype or self.dtype)
         if array_api_compat.is_numpy_array(values):
-            return xp.asarray(values, dtype=wanted, device=self.device)
+            # an overflow to infinity is for whoever looks at the numbers to refuse
+            with np.errstate(over="ignore"):
+                return xp.asarray(values, dtype=wanted, device=self.device)
         return xp.astype(values, wanted, copy=False)
 
     def zeros(self, shape):
@@ -67,18 +78,20 @@ def backend(name="numpy", dtype="float64"):
     >>> backend("numpy", "float32").array([1, 2]).dtype
     dtype('float32')
     """
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     if isinstance(name, Backend):
         return Backend(name.namespace, name.device, dtype)
-    if name not in ("numpy", "cupy", "auto"):
+    if not isinstance(name, str) or name not in ("numpy", "cupy", "auto"):
         raise ValueError(f'backend must be "numpy", "cupy" or "auto", got {name!r}')
     if name != "numpy":
         missing = _why_no_cupy()
         if missing is None:
             import array_api_compat.cupy
+            import cupy
 
-            return Backend(array_api_compat.cupy, dtype=dtype)
+            # named, so that it equals the backend of the arrays made on it
+            return Backend(array_api_compat.cupy, cupy.cuda.Device(), dtype)
         if name == "cupy":
             raise ValueError(
                 f"backend 'cupy' has no usable device: {missing}; install quadlab[cuda12] or quadlab[cuda13] to match"
@@ -91,11 +104,17 @@ def backend(name="numpy", dtype="float64"):
 
 
 def _keep_freed_memory():
-    """Freeing one large untouched block makes glibc keep later blocks instead of returning each to the system.
+    """Tell glibc to keep up to KEPT_BYTES of freed blocks instead of returning each to the system.
 
-    Arrays of a few megabytes then cost no page faults: products with several vectors are up to twice as fast.
+    Arrays of a few megabytes then cost no page faults: products with several vectors are up to twice as fast. Other
+    libraries of C have no such function, or are told in vain.
     """
-    np.empty(31 * 2**20, dtype=np.uint8)
+    try:
+        tell = ctypes.CDLL(None).mallopt
+    except (AttributeError, TypeError, OSError):
+        return
+    tell(M_TRIM_THRESHOLD, KEPT_BYTES)
+    tell(M_MMAP_THRESHOLD, LARGEST_KEPT)
 
 
 def _why_no_cupy():
@@ -180,6 +199,40 @@ def host(array):
     return np.asarray(array_api_compat.to_device(array, xp.__array_namespace_info__().default_device()))
 
 
+def real_numbers(name, values):
+    """Values as a NumPy array of real numbers.
+
+    Raises ValueError that names them where NumPy makes no array of them, or one of anything else.
+
+    >>> real_numbers("inputs", [[1, 2], [3]])
+    Traceback (most recent call last):
+    ...
+    ValueError: inputs must be real numbers in rows of equal length, got [[1, 2], [3]]
+    """
+    try:
+        array = host(values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} must be real numbers in rows of equal length, got {reprlib.repr(values)}") from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be real numbers, got dtype {array.dtype}")
+    return array
+
+
+def placed(name, values, where):
+    """Real numbers from the host, or an array of the backend `where`, as an array of that backend.
+
+    >>> placed("vectors", [1, 2], backend("numpy", "float32")).dtype
+    dtype('float32')
+    """
+    if not array_api_compat.is_array_api_obj(values) or array_api_compat.is_numpy_array(values):
+        return where.array(real_numbers(name, values))
+    if backend_of(values).name != where.name:
+        raise ValueError(f"{name} must be NumPy or {where.name} arrays, got {type(values).__name__}")
+    if not namespace(values).isdtype(values.dtype, ("bool", "integral", "real floating")):
+        raise ValueError(f"{name} must be real numbers, got dtype {values.dtype}")
+    return where.array(values)
+
+
 def error_function(array):
     """erf, elementwise: SciPy's on the host, CuPy's on a card."""
     if array_api_compat.is_numpy_array(array):
@@ -192,13 +245,28 @@ def error_function(array):
     return backend_of(array).array(special.erf(host(array)))
 
 
+def ran_out_of_memory(error):
+    """Whether an error says that the host or the card has no more memory.
+
+    >>> ran_out_of_memory(MemoryError()), ran_out_of_memory(ValueError("vectors must be finite"))
+    (True, False)
+    """
+    # CuPy's pool raises a MemoryError; CUDA and its libraries say so in words of their own
+    words = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "STATUS_ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
 def available_memory(where):
-    """Bytes that a backend could still give: of the card, or of this machine (0 where it does not say)."""
+    """Bytes that a backend could still give: of the card, or of this machine (inf where it does not say)."""
     if where.name == "cupy":
         import cupy
 
-        return cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+        pool, free = cupy.get_default_memory_pool(), cupy.cuda.runtime.memGetInfo()[0]
+        # a user may have set a limit to what CuPy takes of the card; none is 0
+        if pool.get_limit():
+            free = min(free, pool.get_limit() - pool.total_bytes())
+        return free + pool.free_bytes()
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
-        return 0
+        return inf

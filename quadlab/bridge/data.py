@@ -1,12 +1,16 @@
 """Data for networks: scikit-learn's digits, or a user's own arrays in an .npz file."""
 
+import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from quadlab.bridge.arrays import real_numbers
+from quadlab.bridge.network import is_whole
 from quadlab.theory.intervals import whole_positive
 
 __all__ = ["Dataset", "digits", "from_npz"]
@@ -67,13 +71,15 @@ def from_npz(path, *, order=0):
 
     Raises ValueError for a file that cannot be read, lacks an array or holds anything but finite numbers.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path must be a file's name, got {path!r}")
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile, AttributeError) as error:
+    except (ValueError, TypeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} cannot be read as an .npz file of numbers: {error}") from error
     inputs, targets = _pair(path, arrays, "inputs", "targets")
     if "test_inputs" in arrays or "test_targets" in arrays:
@@ -87,7 +93,9 @@ def from_npz(path, *, order=0):
 
 
 def _split(name, inputs, targets, train, order):
-    places = np.random.default_rng(order).permutation(len(inputs))
+    if not is_whole(order) or order < 0:
+        raise ValueError(f"order must be a whole number >= 0, got {order!r}")
+    places = np.random.default_rng(int(order)).permutation(len(inputs))
     first, rest = places[:train], places[train:]
     return Dataset(name, inputs[first], targets[first], inputs[rest], targets[rest])
 
@@ -96,12 +104,17 @@ def _pair(path, arrays, first, second):
     for name in (first, second):
         if name not in arrays:
             raise ValueError(f"{path} must hold an array {name}, got {', '.join(arrays) or 'none'}")
-        if arrays[name].dtype.kind not in "biuf":
-            raise ValueError(f"{path}: {name} must hold real numbers, got dtype {arrays[name].dtype}")
+        arrays[name] = real_numbers(f"{path}: {name}", arrays[name])
         if not np.isfinite(arrays[name]).all():
             raise ValueError(f"{path}: {name} must be finite, got NaN or infinity")
     inputs, targets = arrays[first].astype(float), arrays[second]
-    if inputs.ndim < 2 or targets.ndim not in (1, 2) or len(inputs) != len(targets) or not len(inputs):
+    if (
+        inputs.ndim < 2
+        or targets.ndim not in (1, 2)
+        or len(inputs) != len(targets)
+        or not inputs.size
+        or not targets.size
+    ):
         raise ValueError(
             f"{path}: {first} must be (N, …) and {second} (N,) or (N, c), got {inputs.shape} and {targets.shape}"
         )

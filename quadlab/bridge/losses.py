@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quadlab.bridge.arrays import real_numbers
+
 __all__ = ["LOSSES", "Loss"]
 
 
@@ -58,9 +60,7 @@ def targets_of(values, examples, classes, loss):
     array([[0., 1., 0.],
            [1., 0., 0.]])
     """
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"targets must be real numbers, got dtype {array.dtype}")
+    array = real_numbers("targets", values)
     if array.shape[:1] != (examples,):
         raise ValueError(f"targets must have one entry for each of the {examples} examples, got shape {array.shape}")
     if array.ndim == 1 and array.dtype.kind in "iu":
@@ -76,6 +76,10 @@ def targets_of(values, examples, classes, loss):
     array = array.astype(float)
     if not np.isfinite(array).all():
         raise ValueError("targets must be finite, got NaN or infinity")
-    if loss == "cross_entropy" and not (np.all(array >= 0) and np.allclose(array.sum(axis=1), 1, atol=1e-6)):
+    if loss != "cross_entropy":
+        return array
+    sums = array.sum(axis=1, keepdims=True)
+    if not (np.all(array >= 0) and np.allclose(sums, 1, atol=1e-6)):
         raise ValueError("targets of the cross entropy must be probabilities that sum to one for each example")
-    return array
+    # the gradient, softmax - targets, is that of the loss only where they do
+    return array / sums

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from math import prod, sqrt
+from math import isfinite, prod, sqrt
 from typing import Any
 
 import array_api_compat.numpy
 import numpy as np
 
 from quadlab.bridge.operations import DENSE, GAIN, SHIFT, Operation
+from quadlab.bridge.spectra.products import generator
 
 __all__ = ["Draft", "Network", "Parameter", "Step", "Value", "is_whole"]
 
@@ -23,6 +24,12 @@ def is_whole(value):
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         return False
     return float(value).is_integer()
+
+
+def _sizes(shape):
+    """The sizes of a shape as a tuple of ints; an empty one where it is no shape."""
+    sizes = tuple(shape) if np.iterable(shape) else ()
+    return tuple(int(size) for size in sizes) if all(is_whole(size) and size >= 1 for size in sizes) else ()
 
 
 @dataclass(frozen=True)
@@ -85,14 +92,14 @@ class Network:
         """
         if weights not in ("uniform", "normal"):
             raise ValueError(f'weights must be "uniform" or "normal", got {weights!r}')
-        generator = np.random.default_rng(rng)
+        random = generator(rng)
         pieces = []
         for parameter in self.parameters:
             if not parameter.fan_in:
                 pieces.append(np.full(prod(parameter.shape), float(parameter.initial)))
                 continue
             scale = 1 / sqrt(parameter.fan_in)
-            draw = generator.standard_normal if weights == "normal" else lambda size: generator.uniform(-1, 1, size)
+            draw = random.standard_normal if weights == "normal" else lambda size: random.uniform(-1, 1, size)
             pieces.append(scale * draw(prod(parameter.shape)))
         return np.concatenate(pieces)
 
@@ -132,10 +139,10 @@ class Draft:
     parameters: list[Parameter] = field(default_factory=list)
 
     def __post_init__(self):
-        sizes = tuple(self.input_shape)
-        if not sizes or not all(is_whole(size) and size >= 1 for size in sizes):
+        sizes = _sizes(self.input_shape)
+        if not sizes:
             raise ValueError(f"input_shape must be a tuple of whole numbers >= 1, got {self.input_shape!r}")
-        self.input_shape = tuple(int(size) for size in sizes)
+        self.input_shape = sizes
 
     @property
     def input(self):
@@ -144,18 +151,26 @@ class Draft:
 
     def parameter(self, name, shape, fan_in=0, initial=0.0):
         """A new array of parameters: random with scale 1/sqrt(fan_in), or constant if fan_in is 0."""
-        sizes = tuple(shape)
-        if not sizes or not all(is_whole(size) and size >= 1 for size in sizes):
-            raise ValueError(f"shape of the parameter {name} must have whole sizes >= 1, got {sizes}")
-        made = Parameter(len(self.parameters), name, tuple(int(size) for size in sizes), fan_in, initial)
+        sizes = _sizes(shape)
+        if not sizes:
+            raise ValueError(f"shape of the parameter {name} must have whole sizes >= 1, got {shape!r}")
+        if not is_whole(fan_in) or fan_in < 0:
+            raise ValueError(f"fan_in of the parameter {name} must be a whole number >= 0, got {fan_in!r}")
+        if not isinstance(initial, int | float) or not isfinite(initial):
+            raise ValueError(f"initial of the parameter {name} must be a finite number, got {initial!r}")
+        made = Parameter(len(self.parameters), name, sizes, int(fan_in), float(initial))
         self.parameters.append(made)
         return made
 
     def apply(self, operation, *arguments, **options):
         """Apply an operation; its output's shape is found by running it on one example of zeros."""
         xp = array_api_compat.numpy
+        if not isinstance(operation, Operation):
+            raise ValueError(f"operation must be an Operation, got {type(operation).__name__}")
         if len(arguments) != len(operation.derivatives):
             raise ValueError(f"{operation.name} takes {len(operation.derivatives)} arguments, got {len(arguments)}")
+        for number, argument in enumerate(arguments):
+            self._own(f"argument {number} of {operation.name}", argument, number in operation.parameters)
         shapes = ", ".join(str(argument.shape) for argument in arguments)
         trial = [np.zeros(a.shape if isinstance(a, Parameter) else (1, *a.shape)) for a in arguments]
         try:
@@ -170,21 +185,31 @@ class Draft:
 
     def dense(self, x, width):
         """x @ W + b on the last axis, with W of shape (fan_in, width)."""
+        self._own("x", x)
         fan_in, number = x.shape[-1], sum(step.operation is DENSE for step in self.steps) + 1
         weights = self.parameter(f"W{number}", (fan_in, width), fan_in)
         return self.apply(DENSE, x, weights, self.parameter(f"b{number}", (width,)))
 
     def gain_and_shift(self, x):
         """A learned gain (from one) and shift (from zero) of the last axis."""
+        self._own("x", x)
         number = sum(step.operation is GAIN for step in self.steps) + 1
         x = self.apply(GAIN, x, self.parameter(f"gain{number}", x.shape[-1:], initial=1.0))
         return self.apply(SHIFT, x, self.parameter(f"shift{number}", x.shape[-1:]))
 
     def network(self, name, output):
         """The finished network, whose output is a vector for each example."""
+        self._own("output", output)
         if len(output.shape) != 1:
             raise ValueError(f"the output must be a vector for each example, got shape {output.shape}")
         network = Network(name, tuple(self.steps), tuple(self.parameters), self.input_shape, output)
         if output.number not in network.varying:
             raise ValueError(f"the output of {name} must depend on a parameter")
         return network
+
+    def _own(self, name, given, parameter=False):
+        """Refuse what is not a value of this draft, or not a parameter of it."""
+        own = self.parameters if parameter else [self.input, *(step.output for step in self.steps)]
+        if not isinstance(given, Value | Parameter) or given not in own:
+            what = given if isinstance(given, Value | Parameter) else type(given).__name__
+            raise ValueError(f"{name} must be a {'parameter' if parameter else 'value'} of this draft, got {what}")

@@ -1,11 +1,11 @@
 """A network, data and a loss: value, gradient and exact curvature products as functions of the flat parameters."""
 
-import contextlib
 from math import prod
+from traceback import clear_frames
 
 import numpy as np
 
-from quadlab.bridge.arrays import available_memory, backend_of, contiguous, host
+from quadlab.bridge.arrays import available_memory, contiguous, placed, ran_out_of_memory, real_numbers
 from quadlab.bridge.arrays import backend as backend_named
 from quadlab.bridge.linearization import Linearization, evaluate
 from quadlab.bridge.losses import LOSSES, targets_of
@@ -61,7 +61,9 @@ class Problem:
         classes = network.output.shape[0]
         # the copy is the problem's own: a caller may change an array in place
         self.inputs = self.backend.array(rows.copy())
-        self.targets = self.backend.array(targets_of(host(targets), self.examples, classes, loss))
+        self.targets = self.backend.array(
+            self._finite_rows("targets", targets_of(targets, self.examples, classes, loss))
+        )
         self._slices = network.slices()
         self._latest = None
 
@@ -80,9 +82,11 @@ class Problem:
 
     def subset(self, indices):
         """The same problem on some of the examples: a minibatch. `indices` are whole numbers, on the host."""
-        indices = np.asarray(indices)
+        indices = real_numbers("indices", indices)
         if indices.ndim != 1 or indices.dtype.kind not in "iu" or not indices.size:
-            raise ValueError(f"indices must be a list of whole numbers, got shape {indices.shape}")
+            raise ValueError(
+                f"indices must be a list of whole numbers, got shape {indices.shape} of dtype {indices.dtype}"
+            )
         if indices.min() < 0 or indices.max() >= self.examples:
             raise ValueError(f"indices must lie from 0 to {self.examples - 1}, got {indices.min()} to {indices.max()}")
         xp, part = self.backend.namespace, object.__new__(Problem)
@@ -93,17 +97,19 @@ class Problem:
         return part
 
     def loss(self, parameters):
-        """The mean loss, a Python float."""
+        """The mean loss, a Python float; inf where it overflows, FloatingPointError where it is NaN."""
         arrays = self._split(self._flat(parameters))
-        xp = self.backend.namespace
-        with self._guarded(vectors=0):
-            total = 0.0
-            for inputs, targets in self._chunks():
-                outputs = evaluate(self.network, xp, arrays, inputs)
-                total += float(LOSSES[self.loss_name].value(xp, outputs, targets))
+        total = self._guarded(0, lambda: self._summed_loss(arrays))
         if np.isnan(total):
             raise FloatingPointError("the loss is NaN: what it was asked at is not finite, or the network overflows")
         return total / self.examples
+
+    def _summed_loss(self, arrays):
+        xp, total = self.backend.namespace, 0.0
+        for inputs, targets in self._chunks():
+            outputs = evaluate(self.network, xp, arrays, inputs)
+            total += float(LOSSES[self.loss_name].value(xp, outputs, targets))
+        return total
 
     def gradient(self, parameters):
         """The gradient of the mean loss, (n,) on the backend."""
@@ -112,14 +118,17 @@ class Problem:
     def loss_and_gradient(self, parameters):
         """Both in one pass: a Python float and an array (n,)."""
         flat = self._flat(parameters)
-        with self._guarded(vectors=0):
-            total, loss = self.backend.zeros((1, self.dimension)), 0.0
-            for at in self._linearizations(flat):
-                loss += float(at.value())
-                total = self._joined([array[None, ...] for array in at.gradient()], total)
-                # the activations go before the next are made
-                del at
+        loss, total = self._guarded(0, lambda: self._loss_and_gradient(flat))
         return loss, self._finite(total[0, :], "gradient")
+
+    def _loss_and_gradient(self, flat):
+        total, loss = self.backend.zeros((1, self.dimension)), 0.0
+        for at in self._linearizations(flat):
+            loss += float(at.value())
+            total = self._joined([array[None, ...] for array in at.gradient()], total)
+            # the activations go before the next are made
+            del at
+        return loss, total
 
     def hessian_product(self, parameters, vectors):
         """The Hessian of the mean loss times vectors (n,) or (n, k), exactly; the same shape, on the backend."""
@@ -139,18 +148,19 @@ class Problem:
 
     def predict(self, parameters, inputs=None):
         """The network's outputs (m, c), on the backend; for this problem's inputs if none are given."""
-        arrays, xp = self._split(self._flat(parameters)), self.backend.namespace
+        arrays = self._split(self._flat(parameters))
         rows = self.inputs if inputs is None else self.backend.array(self._rows("inputs", inputs))
-        with self._guarded(vectors=0):
-            outputs = xp.concat(
-                [evaluate(self.network, xp, arrays, rows[part, ...]) for part in _parts(rows.shape[0], self.batch)],
-                axis=0,
-            )
-        return self._finite(outputs, "prediction")
+        return self._finite(self._guarded(0, lambda: self._outputs(arrays, rows)), "prediction")
+
+    def _outputs(self, arrays, rows):
+        xp, parts = self.backend.namespace, _parts(rows.shape[0], self.batch)
+        return xp.concat([evaluate(self.network, xp, arrays, rows[part, ...]) for part in parts], axis=0)
 
     def memory(self, vectors=1):
-        """An estimate of the bytes that products with this many vectors take, at this `batch`."""
-        return self._bytes(vectors, self.batch)
+        """An estimate of the bytes that products with this many vectors take, at this `batch`; 0 for a gradient."""
+        if not is_whole(vectors) or vectors < 0:
+            raise ValueError(f"vectors must be a whole number >= 0, got {vectors!r}")
+        return self._bytes(int(vectors), self.batch)
 
     def _together(self, batch=None):
         """How many directions go through the network at once."""
@@ -170,20 +180,27 @@ class Problem:
         return self.backend.itemsize * (batch * activations + self.dimension * (5 + 3 * vectors + together))
 
     def _product(self, parameters, vectors, method):
-        flat, xp = self._flat(parameters), self.backend.namespace
-        vectors = vectors if hasattr(vectors, "shape") else np.asarray(vectors)
-        rows = self._rows_of_vectors(vectors)
-        with self._guarded(vectors=rows.shape[0]):
-            pieces = []
-            for part in _parts(rows.shape[0], self._together()):
-                directions = self._split(rows[part, :])
-                total = None
-                for at in self._linearizations(flat, keep=True):
-                    total = self._joined(getattr(at, method)(directions), total)
-                pieces.append(total)
-            result = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
+        flat, vectors = self._flat(parameters), placed("vectors", vectors, self.backend)
+        if vectors.ndim not in (1, 2) or vectors.shape[0] != self.dimension or 0 in vectors.shape:
+            raise ValueError(
+                f"vectors must have shape ({self.dimension},) or ({self.dimension}, k), got {tuple(vectors.shape)}"
+            )
+        columns = vectors[:, None] if vectors.ndim == 1 else vectors
+        result = self._guarded(columns.shape[1], lambda: self._products(flat, columns, method))
         result = self._finite(result, method.replace("_", " "))
-        return result[0, :] if len(vectors.shape) == 1 else xp.permute_dims(result, (1, 0))
+        return result[0, :] if vectors.ndim == 1 else self.backend.namespace.permute_dims(result, (1, 0))
+
+    def _products(self, flat, columns, method):
+        """Products with columns (n, k), as rows (k, n)."""
+        xp, pieces = self.backend.namespace, []
+        rows = contiguous(xp.permute_dims(columns, (1, 0)))
+        for part in _parts(rows.shape[0], self._together()):
+            directions = self._split(rows[part, :])
+            total = None
+            for at in self._linearizations(flat, keep=True):
+                total = self._joined(getattr(at, method)(directions), total)
+            pieces.append(total)
+        return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
 
     def _joined(self, arrays, total=None):
         """Arrays (k, *shape) as rows (k, n), added to a total."""
@@ -203,13 +220,15 @@ class Problem:
         del latest
         # the former activations must go before the next are made
         self._latest = None
-        # the copy is the cache's own: a caller may change an array in place
-        arrays = self._split(xp.asarray(flat, copy=True) if keep and whole else flat)
+        if keep and whole:
+            # the copy is the cache's own: a caller may change an array in place
+            flat = xp.asarray(flat, copy=True)
+        arrays = self._split(flat)
         for inputs, targets in self._chunks():
             at = Linearization(self.network, xp, arrays, inputs, targets, loss, 1 / self.examples)
             if keep and whole:
                 at.gradient()
-                self._latest = (xp.asarray(flat, copy=True), at)
+                self._latest = (flat, at)
             yield at
             del at
 
@@ -226,66 +245,56 @@ class Problem:
         ]
 
     def _flat(self, parameters):
-        parameters = parameters if hasattr(parameters, "shape") else np.asarray(parameters)
+        parameters = placed("parameters", parameters, self.backend)
         if tuple(parameters.shape) != (self.dimension,):
             raise ValueError(f"parameters must have shape ({self.dimension},), got {tuple(parameters.shape)}")
-        return self._here(parameters, "parameters")
+        return parameters
 
     def _copy(self, parameters):
         return self.backend.namespace.asarray(self._flat(parameters), copy=True)
 
-    def _rows_of_vectors(self, vectors):
-        """Vectors (n,) or (n, k) as rows (k, n)."""
-        if len(vectors.shape) not in (1, 2) or vectors.shape[0] != self.dimension or 0 in vectors.shape:
-            raise ValueError(
-                f"vectors must have shape ({self.dimension},) or ({self.dimension}, k), got {tuple(vectors.shape)}"
-            )
-        vectors = self._here(vectors, "vectors")
-        return contiguous(
-            vectors[None, :] if vectors.ndim == 1 else self.backend.namespace.permute_dims(vectors, (1, 0))
-        )
-
-    def _here(self, array, name):
-        """Numbers given on the host, or on this backend, as an array of this backend."""
-        if isinstance(array, np.ndarray):
-            if array.dtype.kind not in "biuf":
-                raise ValueError(f"{name} must be real numbers, got dtype {array.dtype}")
-        elif backend_of(array).name != self.backend.name:
-            raise ValueError(f"{name} must be NumPy or {self.backend.name} arrays, got {type(array).__name__}")
-        return self.backend.array(array)
-
     def _rows(self, name, inputs):
-        rows = host(inputs)
-        if rows.dtype.kind not in "biuf":
-            raise ValueError(f"{name} must be real numbers, got dtype {rows.dtype}")
+        rows = real_numbers(name, inputs)
         expected = self.network.input_shape
         if rows.ndim != len(expected) + 1 or rows.shape[1:] != expected or not len(rows):
             sizes = ", ".join(map(str, expected))
             raise ValueError(f"{name} must have shape (examples, {sizes}), got {rows.shape}")
+        return self._finite_rows(name, rows)
+
+    def _finite_rows(self, name, rows):
+        """Host numbers in this backend's dtype, in which they must not overflow either."""
+        with np.errstate(over="ignore"):
+            rows = rows.astype(self.backend.dtype, copy=False)
         if not np.isfinite(rows).all():
-            raise ValueError(f"{name} must be finite, got NaN or infinity")
+            raise ValueError(f"{name} must be finite in {self.backend.dtype}, got NaN or infinity")
         return rows
 
     def _finite(self, array, what):
-        # an infinity or NaN anywhere leaves its trace in the sum
-        if not np.isfinite(float(self.backend.namespace.sum(array))):
+        xp = self.backend.namespace
+        # an infinity or NaN anywhere leaves its trace in the sum, but a sum may overflow by itself
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(float(xp.sum(array))) or bool(xp.all(xp.isfinite(array)))
+        if not finite:
             reason = "what it was asked at is not finite, or the network overflows"
             raise FloatingPointError(f"the {what} is not finite: {reason}")
         return array
 
-    @contextlib.contextmanager
-    def _guarded(self, vectors):
-        """Overflow is announced by the result's check alone; lack of memory by the batch that would fit."""
+    def _guarded(self, vectors, work):
+        """work(); overflow is announced by its result's check alone, lack of memory by the batch that would fit."""
         try:
             with np.errstate(over="ignore", invalid="ignore"):
-                yield
-        except MemoryError as error:
+                return work()
+        except Exception as error:
+            if not ran_out_of_memory(error):
+                raise
             self._latest = None
+            # what filled the memory lives in the frames that failed, and would count as taken
+            clear_frames(error.__traceback__)
             fixed = self._bytes(vectors, 0)
             half = self.batch // 2
             each = (self._bytes(vectors, half) - fixed) / max(half, 1)
             # what has just failed does not fit, whatever the machine says
-            fits = min(half, int(0.8 * (available_memory(self.backend) - fixed) // each)) if half else 0
+            fits = int(min(half, 0.8 * (available_memory(self.backend) - fixed) / each)) if half else 0
             need = self.memory(vectors) / 2**30
             advice = f"batch={fits} would fit" if fits >= 1 else "not even batch=1 would fit"
             raise MemoryError(

@@ -9,7 +9,8 @@ import pytest
 from helpers import strict_backend
 
 from quadlab import bridge
-from quadlab.bridge.arrays import Backend, available_memory, backend_of, contiguous, error_function
+from quadlab.bridge import arrays
+from quadlab.bridge.arrays import Backend, available_memory, backend_of, contiguous, error_function, matrix_products
 
 
 class Trial:
@@ -70,6 +71,18 @@ def assert_refused(reason):
     assert bridge.Problem(bridge.mlp([1, 1]), [[1.0]], [[0.0]], backend="auto").loss([2.0, 0.0]) == 2.0
 
 
+def test_the_backend_of_a_card_is_that_of_its_arrays(monkeypatch):
+    device, library = object(), SimpleNamespace(__name__="array_api_compat.cupy")
+    monkeypatch.setattr(arrays, "_why_no_cupy", lambda: None)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(Device=lambda: device)))
+    monkeypatch.setitem(sys.modules, "array_api_compat.cupy", library)
+    monkeypatch.setattr("array_api_compat.cupy", library, raising=False)
+    monkeypatch.setattr("array_api_compat.array_namespace", lambda array: library)
+    where = bridge.backend("cupy", "float32")
+    assert where.name == "cupy"
+    assert backend_of(SimpleNamespace(device=device, dtype="float32")) == where
+
+
 def test_wrong_names_are_refused():
     with pytest.raises(ValueError, match='backend must be "numpy", "cupy" or "auto", got \'torch\''):
         bridge.backend("torch")
@@ -102,6 +115,22 @@ def test_error_function_and_order_in_memory():
     np.testing.assert_array_equal(contiguous(table), table)
     strict = strict_backend().zeros((2,))
     assert contiguous(strict) is strict
+
+
+@pytest.mark.parametrize("stacked", [(True, True), (True, False), (False, True)])
+def test_products_of_stacks_on_a_card_are_taken_one_by_one(monkeypatch, stacked):
+    rng, calls = np.random.default_rng(0), []
+    x, y = (rng.normal(size=(5, *size) if many else size) for many, size in zip(stacked, ((2, 3), (3, 4)), strict=True))
+
+    def dot(a, b, out):
+        calls.append((a.shape, b.shape))
+        return np.dot(a, b, out=out)
+
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(empty=np.empty, dot=dot))
+    monkeypatch.setattr("array_api_compat.is_cupy_array", lambda array: True)
+    found = matrix_products(np, x, y)
+    np.testing.assert_allclose(found, x @ y, rtol=0, atol=1e-14)
+    assert calls == [((2, 3), (3, 4))] * 5
 
 
 def test_memory_of_this_machine():

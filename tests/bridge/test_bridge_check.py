@@ -69,6 +69,12 @@ def test_a_wrong_first_derivative_is_named(field, key):
         check(wrong, (3,), (3, 4), (4,), rng=0)
 
 
+def test_a_derivative_that_is_nan_is_named():
+    wrong = with_entry(DENSE, "derivatives", 1, scaled(DENSE.derivatives[1], np.nan))
+    with pytest.raises(ValueError, match=r"dense: derivatives\[1\] differs from .* by nan relative"):
+        check(wrong, (3,), (3, 4), (4,), rng=0)
+
+
 @pytest.mark.parametrize("key", [(0, 1), (1, 0)])
 def test_a_wrong_curvature_is_named(key):
     wrong = with_entry(MATMUL, "curvature", key, scaled(MATMUL.curvature[key]))

@@ -72,6 +72,28 @@ def test_probabilities_as_targets():
     assert loss_with(chances[None, :]) == pytest.approx(expected, rel=1e-14)
 
 
+def test_probabilities_are_made_to_sum_to_one():
+    """Rounded ones are accepted, and the gradient is that of the loss all the same."""
+    network = bridge.mlp([2, 3, 3])
+    problem = bridge.Problem(network, [[0.3, -1.0]], [[0.33333, 0.33333, 0.33333]], loss="cross_entropy")
+    point, direction = point_of(network), directions(network, 1)[:, 0]
+    slope = richardson(lambda t: problem.loss(point + t * direction), 2.0**-5)
+    assert problem.gradient(point) @ direction == pytest.approx(slope, abs=1e-11)
+
+
+@pytest.mark.parametrize(("excess", "accepted"), [(5e-7, True), (-5e-7, True), (1e-4, False), (-1e-4, False)])
+def test_how_far_from_one_probabilities_may_sum(excess, accepted):
+    def make():
+        targets = [[0.4, 0.6 + excess]]
+        return bridge.Problem(bridge.mlp([1, 2]), [[1.0]], targets, loss="cross_entropy")
+
+    if accepted:
+        assert make().targets.sum() == pytest.approx(1, abs=1e-15)
+        return
+    with pytest.raises(ValueError, match="must be probabilities that sum to one"):
+        make()
+
+
 def jacobian(problem, point):
     """Derivatives of all outputs, (examples, outputs, n), by differences along the axes."""
     columns = [

@@ -5,6 +5,7 @@ import pytest
 from helpers import NETWORKS, SHORT, directions, point_of, problem_of, relu_signs, richardson
 
 from quadlab.bridge import operations
+from quadlab.bridge import problem as problem_module
 from quadlab.bridge.losses import LOSSES
 from quadlab.bridge.operations import Operation
 
@@ -81,6 +82,24 @@ def test_vectors_together_equal_one_at_a_time(network, loss):
     np.testing.assert_array_equal(hessian @ vectors, problem.hessian_product(point, vectors))
     # rounding of n products of numbers up to |H|
     assert norm(hessian.dense() @ vectors - hessian @ vectors) <= 1e-13 * norm(hessian @ vectors)
+
+
+@pytest.mark.parametrize(("fit", "together"), [(0.5, 1), (1, 1), (3.5, 3), (1e6, 32)])
+def test_directions_go_together_while_their_tangents_stay_in_the_cache(monkeypatch, fit, together):
+    network, counts = NETWORKS["mlp 3-4-3-2 gelu"], []
+
+    class Counted(problem_module.Linearization):
+        def hessian_product(self, directions):
+            counts.append(directions[0].shape[0])
+            return super().hessian_product(directions)
+
+    expected = problem_of(network, examples=20).hessian_product(point_of(network), directions(network, 35))
+    # the widest layer has 4 outputs for each of 20 examples
+    monkeypatch.setattr(problem_module, "CACHED_BYTES", int(fit * 8 * 20 * 4))
+    monkeypatch.setattr(problem_module, "Linearization", Counted)
+    found = problem_of(network, examples=20).hessian_product(point_of(network), directions(network, 35))
+    assert counts == [together] * (35 // together) + [35 % together] * (35 % together > 0)
+    assert np.linalg.norm(found - expected) <= 1e-14 * np.linalg.norm(expected)
 
 
 @SOME

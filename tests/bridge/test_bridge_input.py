@@ -4,10 +4,11 @@ import re
 
 import numpy as np
 import pytest
+from helpers import strict_backend
 
 from quadlab import bridge
 from quadlab.bridge.network import Draft
-from quadlab.bridge.operations import ADD, AVERAGE_POOL, MEAN, PATCHES, TANH
+from quadlab.bridge.operations import ADD, AVERAGE_POOL, DENSE, MEAN, PATCHES, SHIFT, TANH, check
 
 NETWORK = bridge.mlp([3, 4, 2])
 INPUTS, LABELS = np.random.default_rng(0).normal(size=(5, 3)), np.array([0, 1, 1, 0, 1])
@@ -41,8 +42,24 @@ def make(inputs=INPUTS, targets=NUMBERS, network=NETWORK, **options):
         ({"inputs": INPUTS[:0], "targets": NUMBERS[:0]}, "inputs must have shape (examples, 3), got (0, 3)"),
         ({"inputs": INPUTS.astype(str)}, "inputs must be real numbers, got dtype <U32"),
         ({"inputs": INPUTS + 1j}, "inputs must be real numbers, got dtype complex128"),
-        ({"inputs": np.where(INPUTS > 1, np.nan, INPUTS)}, "inputs must be finite, got NaN or infinity"),
-        ({"inputs": np.where(INPUTS > 1, np.inf, INPUTS)}, "inputs must be finite, got NaN or infinity"),
+        ({"inputs": np.where(INPUTS > 1, np.nan, INPUTS)}, "inputs must be finite in float64, got NaN or infinity"),
+        ({"inputs": np.where(INPUTS > 1, np.inf, INPUTS)}, "inputs must be finite in float64, got NaN or infinity"),
+        (
+            {"inputs": INPUTS * 1e300, "dtype": "float32"},
+            "inputs must be finite in float32, got NaN or infinity",
+        ),
+        (
+            {"targets": NUMBERS * 1e300, "dtype": "float32"},
+            "targets must be finite in float32, got NaN or infinity",
+        ),
+        (
+            {"inputs": [[1.0], [1.0, 2.0]]},
+            "inputs must be real numbers in rows of equal length, got [[1.0], [1.0, 2.0]]",
+        ),
+        ({"targets": [[1], [1, 2]]}, "targets must be real numbers in rows of equal length, got [[1], [1, 2]]"),
+        ({"inputs": None}, "inputs must be real numbers, got dtype object"),
+        ({"dtype": np.dtype("float32")}, "dtype must be one of float64, float32, got dtype('float32')"),
+        ({"backend": np.array(["numpy", "auto"])}, 'backend must be "numpy", "cupy" or "auto", got array('),
         ({"targets": NUMBERS.astype(object)}, "targets must be real numbers, got dtype object"),
         ({"targets": NUMBERS[:4]}, "targets must have one entry for each of the 5 examples, got shape (4, 2)"),
         ({"targets": 1.0}, "targets must have one entry for each of the 5 examples, got shape ()"),
@@ -104,6 +121,68 @@ def test_parameters(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_what_is_no_array(method):
+    function, vectors = getattr(make(), method), METHODS[method]
+    with refused("parameters must be real numbers in rows of equal length, got [[1], [1, 2]]"):
+        function([[1], [1, 2]], *vectors)
+    with refused("parameters must be real numbers, got dtype object"):
+        function(None, *vectors)
+    if vectors:
+        with refused("vectors must be real numbers in rows of equal length, got [[1], [1, 2]]"):
+            function(POINT, [[1], [1, 2]])
+
+
+def test_complex_arrays_of_a_device_are_refused():
+    where = strict_backend()
+    problem = make(backend=where)
+    turned = where.namespace.astype(where.array(POINT), where.namespace.complex128)
+    with refused("parameters must be real numbers, got dtype"):
+        problem.loss(turned)
+    with refused("vectors must be real numbers, got dtype"):
+        problem.hessian_product(POINT, turned)
+
+
+def test_what_overflows_single_precision_is_announced():
+    single = make(dtype="float32")
+    for method, arguments in [("gradient", (1e300 * POINT,)), ("hessian_product", (POINT, 1e300 * POINT))]:
+        with pytest.raises(FloatingPointError, match="what it was asked at is not finite"):
+            getattr(single, method)(*arguments)
+
+
+def test_numbers_whose_sum_alone_overflows_are_returned():
+    linear = bridge.mlp([1, 4])
+    problem = bridge.Problem(linear, [[1.0]], np.zeros((1, 4)), dtype="float32")
+    huge = np.float32(2.0**127)
+    point = np.array([0, 0, 0, 0] + [huge] * 4)
+    np.testing.assert_array_equal(problem.predict(point), [[huge] * 4])
+    np.testing.assert_array_equal(problem.gradient(point), [huge] * 8)
+    np.testing.assert_array_equal(problem.hessian_product(np.zeros(8), point), [huge] * 8)
+
+
+def test_infinities_of_both_signs_are_announced():
+    network = bridge.mlp([3, 4, 2], "relu")
+    point = network.initial(0)
+    point[-2:] = np.inf, -np.inf
+    with pytest.raises(FloatingPointError, match="the prediction is not finite"):
+        make(network=network).predict(point)
+
+
+@pytest.mark.parametrize("vectors", ["2", -1, 1.5, np.nan, None])
+def test_memory_of_no_number_of_vectors(vectors):
+    with refused(f"vectors must be a whole number >= 0, got {vectors!r}"):
+        make().memory(vectors)
+
+
+@pytest.mark.parametrize("rng", ["0", -1, 1.5, True])
+def test_random_numbers_come_from_a_seed_or_a_generator(rng):
+    sentence = f"rng must be None, a non-negative int, a SeedSequence or a Generator, got {rng!r}"
+    with refused(sentence):
+        NETWORK.initial(rng)
+    with refused(sentence):
+        check(TANH, (3,), rng=rng)
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
 def test_nothing_returns_nan_in_silence(method, bad, loss):
@@ -148,13 +227,18 @@ def test_vectors(method):
 def test_inputs_of_predictions():
     with refused("inputs must have shape (examples, 3), got (2, 4)"):
         make().predict(POINT, np.ones((2, 4)))
-    with refused("inputs must be finite, got NaN or infinity"):
+    with refused("inputs must be finite in float64, got NaN or infinity"):
         make().predict(POINT, INPUTS * np.nan)
 
 
 def test_indices_of_subsets():
     problem = make()
-    for indices, shape in (([[0]], "(1, 1)"), ([], "(0,)"), ([0.0], "(1,)"), ([True], "(1,)")):
+    for indices, shape in (
+        ([[0]], "(1, 1) of dtype int64"),
+        ([], "(0,) of dtype float64"),
+        ([0.0], "(1,) of dtype float64"),
+        ([True], "(1,) of dtype bool"),
+    ):
         with refused(f"indices must be a list of whole numbers, got shape {shape}"):
             problem.subset(indices)
     for indices in ([5], [-1]):
@@ -173,6 +257,10 @@ def test_indices_of_subsets():
         (lambda: bridge.mlp([3, True]), "widths must be a whole number >= 1, got True"),
         (lambda: bridge.mlp(["3", "2"]), "widths must be a whole number >= 1, got '3'"),
         (lambda: bridge.mlp([3, 2], "swish"), "activation must be one of tanh, relu, silu, gelu, got 'swish'"),
+        (lambda: bridge.mlp([[1, 2], [3]]), "widths must be a whole number >= 1, got [1, 2]"),
+        (lambda: bridge.mlp("12"), "widths must name inputs and outputs at least, got 12"),
+        (lambda: bridge.mlp(np.ones((2, 2))), "widths must name inputs and outputs at least, got [[1. 1.]"),
+        (lambda: bridge.residual_network("881"), "image_shape must be (height, width, channels), got '881'"),
         (lambda: bridge.residual_network((8, 8)), "image_shape must be (height, width, channels), got (8, 8)"),
         (lambda: bridge.residual_network(8), "image_shape must be (height, width, channels), got 8"),
         (lambda: bridge.residual_network((8, 8, 0)), "image_shape must be a whole number >= 1, got 0"),
@@ -193,6 +281,41 @@ def test_indices_of_subsets():
         (lambda: Draft((3, 0)), "input_shape must be a tuple of whole numbers >= 1, got (3, 0)"),
         (lambda: Draft((3,)).parameter("W", (3, 0)), "shape of the parameter W must have whole sizes >= 1, got (3, 0)"),
         (lambda: Draft((3,)).parameter("W", ()), "shape of the parameter W must have whole sizes >= 1, got ()"),
+        (lambda: Draft(3), "input_shape must be a tuple of whole numbers >= 1, got 3"),
+        (lambda: Draft((3,)).parameter("W", 3), "shape of the parameter W must have whole sizes >= 1, got 3"),
+        (
+            lambda: Draft((3,)).parameter("W", (3,), fan_in=-1),
+            "fan_in of the parameter W must be a whole number >= 0, got -1",
+        ),
+        (
+            lambda: Draft((3,)).parameter("W", (3,), initial=np.nan),
+            "initial of the parameter W must be a finite number, got nan",
+        ),
+        (lambda: Draft((3,)).apply("tanh", Draft((3,)).input), "operation must be an Operation, got str"),
+        (lambda: Draft((3,)).apply(TANH, "x"), "argument 0 of tanh must be a value of this draft, got str"),
+        (lambda: Draft((3,)).dense("x", 2), "x must be a value of this draft, got str"),
+        (lambda: Draft((3,)).gain_and_shift("x"), "x must be a value of this draft, got str"),
+        (lambda: Draft((3,)).network("none", "x"), "output must be a value of this draft, got str"),
+        (
+            lambda: Draft((3,)).apply(TANH, Draft((3,)).parameter("W", (2, 3))),
+            "argument 0 of tanh must be a value of this draft, got Parameter(number=0, name='W', shape=(2, 3)",
+        ),
+        (
+            lambda: Draft((3,)).apply(SHIFT, *[Draft((3,)).input] * 2),
+            "argument 1 of shift must be a parameter of this draft, got Value(number=0, shape=(3,))",
+        ),
+        (
+            lambda: Draft((3,)).apply(TANH, Draft((3,)).dense(Draft((3,)).input, 3)),
+            "argument 0 of tanh must be a value of this draft, got Value(number=1, shape=(3,))",
+        ),
+        (
+            lambda: Draft((3,)).apply(SHIFT, Draft((3,)).input, Draft((3,)).parameter("b", (3,))),
+            "argument 1 of shift must be a parameter of this draft, got Parameter(number=0, name='b', shape=(3,)",
+        ),
+        (lambda: check(TANH, 3), "shapes must be tuples of whole numbers >= 1, got 3"),
+        (lambda: check(TANH, (0,)), "shapes must be tuples of whole numbers >= 1, got (0,)"),
+        (lambda: check(TANH, (2.0,)), "shapes must be tuples of whole numbers >= 1, got (2.0,)"),
+        (lambda: check(DENSE, (3,), (4, 4), (4,)), "dense cannot be applied to shapes (3,), (4, 4), (4,): "),
         (
             lambda: Draft((3,)).dense(Draft((3,)).input, 2.5),
             "the parameter W1 must have whole sizes >= 1, got (3, 2.5)",

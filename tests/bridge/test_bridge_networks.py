@@ -1,5 +1,6 @@
 """The networks against plain NumPy, their parameters' order and initial values, and networks of a user's own."""
 
+from dataclasses import replace
 from math import erf, sqrt
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from helpers import directions, point_of, problem_of, richardson
 
 from quadlab import bridge
-from quadlab.bridge.operations import ADD, DENSE, GELU, LAYER_NORM, MATMUL, MEAN, SHIFT, SWAP, TANH
+from quadlab.bridge.operations import ADD, DENSE, GELU, LAYER_NORM, MATMUL, MEAN, SHIFT, SOFTMAX, SWAP, TANH
 
 PLAIN = {
     "tanh": np.tanh,
@@ -198,6 +199,83 @@ def test_a_gain_that_meets_the_input_first():
     draft = bridge.Draft((3,))
     x = draft.apply(LAYER_NORM, draft.gain_and_shift(draft.input))
     assert_derivatives(draft.network("scaled", draft.dense(x, 2)))
+
+
+def test_a_step_after_the_output_changes_nothing():
+    draft = bridge.Draft((3,))
+    output = draft.dense(draft.input, 2)
+    draft.apply(TANH, output)
+    assert_derivatives(draft.network("trailing", output))
+
+
+def test_relu_has_slope_zero_at_its_kink():
+    network = bridge.mlp([1, 1, 1], "relu")
+    problem = bridge.Problem(network, [[1.0]], [[1.0]])
+    # the hidden unit is 0 there; only the last bias moves the output
+    np.testing.assert_array_equal(problem.gradient([0.0, 0.0, 3.0, 0.0]), [0, 0, 0, -1])
+
+
+@pytest.mark.parametrize("size", [30.0, 1e20, 3e38])
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("activation", PLAIN)
+def test_far_from_zero_activations_are_straight(activation, sign, size):
+    """Scale and slope of a unit that is moved far from zero: those of its two asymptotes, in single precision too."""
+    network = bridge.mlp([1, 1, 1], activation)
+    problem = bridge.Problem(network, [[1.0]], [[0.0]], dtype="float32")
+    # the hidden unit is at sign * size, and the output its value over size
+    size = float(np.float32(size))
+    point = np.array([0.0, sign * size, 1 / size, 0.0])
+    value, slope = (float(sign), 0.0) if activation == "tanh" else (max(sign * size, 0.0), float(sign > 0))
+    output = np.float32(value / size)
+    # a few roundings, and what is left of the slowest exponential at 30
+    accepted = {"rtol": 4 * np.finfo(np.float32).eps, "atol": 30 * np.exp(-30)}
+    np.testing.assert_allclose(problem.predict(point), [[output]], **accepted)
+    expected = [output * slope / size, output * slope / size, output * value, output]
+    np.testing.assert_allclose(problem.gradient(point), expected, **accepted)
+    assert np.isfinite(problem.hessian_product(point, [0, 1e-6, 0, 0])).all()
+
+
+def test_attention_with_large_scores():
+    """Scores whose exponentials overflow: each token attends to the one with the largest score."""
+    draft = bridge.Draft((2, 3))
+    shifted = draft.apply(SHIFT, draft.input, draft.parameter("shift", (3,), fan_in=1))
+    network = draft.network("shares", draft.apply(MEAN, draft.apply(SOFTMAX, shifted)))
+    found = predicted(network, np.zeros(3), np.array([[[1e5, 0, -1e5], [0, 800, 0]]]))
+    np.testing.assert_array_equal(found, [[0.5, 0.5, 0]])
+
+
+def counting(operation, field):
+    """The operation, and a list that grows with each call of its first such entry."""
+    calls, (entry, *others) = [], getattr(operation, field)
+
+    def counted(point, directions):
+        calls.append(1)
+        return entry(point, directions)
+
+    return replace(operation, **{field: (counted, *others)}), calls
+
+
+def test_nothing_is_pulled_back_to_the_inputs():
+    dense, calls = counting(DENSE, "transposed")
+    draft = bridge.Draft((3,))
+    x = draft.input
+    for number in range(2):
+        shapes = (f"W{number}", (3, 3)), (f"b{number}", (3,))
+        x = draft.apply(dense, x, *(draft.parameter(*shape, fan_in=3) for shape in shapes))
+    network = draft.network("two layers", x)
+    problem = problem_of(network)
+    problem.gradient(point_of(network))
+    assert len(calls) == 1
+
+
+def test_a_product_at_the_same_point_makes_no_gradient():
+    tanh, calls = counting(TANH, "transposed")
+    draft = bridge.Draft((3,))
+    network = draft.network("wide", draft.dense(draft.apply(tanh, draft.dense(draft.input, 4)), 2))
+    problem, point = problem_of(network), point_of(network)
+    for made in (2, 3):
+        problem.hessian_product(point, point)
+        assert len(calls) == made
 
 
 def test_a_parameter_that_nothing_uses():

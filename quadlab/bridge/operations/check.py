@@ -8,6 +8,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from quadlab.bridge.operations.core import Operation, Point
+from quadlab.bridge.spectra.products import generator
 
 __all__ = ["check"]
 
@@ -66,7 +67,10 @@ def check(operation, *shapes, rng=None, **options):
     count = len(operation.derivatives)
     if len(shapes) != count:
         raise ValueError(f"{operation.name} takes {count} arguments, got {len(shapes)} shapes")
-    trial = _trial(operation, shapes, options, np.random.default_rng(rng))
+    for shape in shapes:
+        if not isinstance(shape, tuple | list) or not all(isinstance(size, int) and size >= 1 for size in shape):
+            raise ValueError(f"shapes must be tuples of whole numbers >= 1, got {shape!r}")
+    trial = _trial(operation, shapes, options, generator(rng))
     errors = [error for i in range(count) for error in _first_order(trial, i)]
     pairs = combinations_with_replacement(range(count), 2)
     return float(max(errors + [error for i, j in pairs for error in _second_order(trial, i, j)]))
@@ -87,15 +91,20 @@ class _Trial:
         return self.operation.value(xp, *moved, **self.point.options)
 
 
-def _trial(operation, shapes, options, generator):
+def _trial(operation, shapes, options, random):
     sizes = [(*shape,) if i in operation.parameters else (EXAMPLES, *shape) for i, shape in enumerate(shapes)]
-    arguments = tuple(generator.choice([-1, 1], size) * generator.uniform(0.2, 1.5, size) for size in sizes)
-    point = operation.at(xp, arguments, options)
+    arguments = tuple(random.choice([-1, 1], size) * random.uniform(0.2, 1.5, size) for size in sizes)
+    try:
+        point = operation.at(xp, arguments, options)
+    except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
+        raise ValueError(
+            f"{operation.name} cannot be applied to shapes {', '.join(map(str, shapes))}: {error}"
+        ) from error
     if not np.isfinite(point.output).all():
         raise ValueError(f"{operation.name} must be finite at magnitudes from 0.2 to 1.5, got NaN or infinity")
-    cotangents = generator.uniform(-1, 1, (DIRECTIONS, *point.output.shape))
+    cotangents = random.uniform(-1, 1, (DIRECTIONS, *point.output.shape))
     point.cotangent = cotangents[0]
-    return _Trial(operation, point, [generator.uniform(-1, 1, (DIRECTIONS, *size)) for size in sizes], cotangents)
+    return _Trial(operation, point, [random.uniform(-1, 1, (DIRECTIONS, *size)) for size in sizes], cotangents)
 
 
 def _first_order(trial, i):

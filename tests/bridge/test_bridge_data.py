@@ -1,0 +1,134 @@
+"""Data of a user's own, and scikit-learn's digits: what is read, split and refused."""
+
+import re
+
+import numpy as np
+import pytest
+
+from quadlab import bridge
+
+INPUTS, LABELS = np.random.default_rng(0).normal(size=(11, 3)), np.arange(11) % 3
+
+
+@pytest.fixture
+def file_of(tmp_path):
+    """An .npz file of arrays."""
+
+    def write(**arrays):
+        np.savez_compressed(tmp_path / "mine.npz", **arrays)
+        return tmp_path / "mine.npz"
+
+    return write
+
+
+def refused(sentence):
+    return pytest.raises(ValueError, match=re.escape(sentence))
+
+
+def rows_of(data):
+    """Inputs and labels of all examples, sorted."""
+    inputs, labels = np.concatenate([data.inputs, data.test_inputs]), np.concatenate([data.targets, data.test_targets])
+    return np.array(sorted(np.column_stack([inputs, labels]).tolist()))
+
+
+def test_a_fifth_is_kept_to_test_on(file_of):
+    path = file_of(inputs=INPUTS, targets=LABELS)
+    data = bridge.from_npz(path, order=3)
+    assert (len(data.inputs), len(data.test_inputs), data.outputs, data.name) == (9, 2, 3, "mine")
+    np.testing.assert_array_equal(rows_of(data), np.array(sorted(np.column_stack([INPUTS, LABELS]).tolist())))
+    np.testing.assert_array_equal(bridge.from_npz(path, order=3).test_inputs, data.test_inputs)
+    assert any((bridge.from_npz(path, order=order).test_inputs != data.test_inputs).any() for order in range(3))
+
+
+def test_a_test_set_of_ones_own(file_of):
+    data = bridge.from_npz(file_of(inputs=INPUTS, targets=LABELS, test_inputs=INPUTS[:2] + 1, test_targets=[1, 6]))
+    np.testing.assert_array_equal(data.inputs, INPUTS)
+    np.testing.assert_array_equal(data.test_inputs, INPUTS[:2] + 1)
+    # a class that only the test set has still needs an output
+    assert data.outputs == 7
+    numbers = bridge.from_npz(file_of(inputs=INPUTS.astype(np.float32), targets=np.ones((11, 2), dtype=int)))
+    assert (numbers.outputs, numbers.inputs.dtype, numbers.targets.dtype) == (2, np.float64, np.float64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"inputs": INPUTS.astype(str)}, "inputs must be real numbers, got dtype <U"),
+        ({"inputs": INPUTS + 1j}, "inputs must be real numbers, got dtype complex128"),
+        ({"inputs": INPUTS * np.nan}, "inputs must be finite, got NaN or infinity"),
+        ({"targets": np.where(LABELS, 1.0, np.inf)}, "targets must be finite, got NaN or infinity"),
+        ({"inputs": INPUTS[:, 0]}, "inputs must be (N, …) and targets (N,) or (N, c), got (11,) and (11,)"),
+        ({"inputs": INPUTS[:, :0]}, "inputs must be (N, …) and targets (N,) or (N, c), got (11, 0) and (11,)"),
+        ({"targets": np.ones((11, 0))}, "inputs must be (N, …) and targets (N,) or (N, c), got (11, 3) and (11, 0)"),
+        ({"targets": LABELS[:4]}, "inputs must be (N, …) and targets (N,) or (N, c), got (11, 3) and (4,)"),
+        ({"targets": 3}, "inputs must be (N, …) and targets (N,) or (N, c), got (11, 3) and ()"),
+        ({"targets": LABELS - 1}, "targets must be whole labels from 0 or have shape (N, c)"),
+        ({"targets": LABELS * 1.0}, "targets must be whole labels from 0 or have shape (N, c)"),
+        ({"inputs": INPUTS[:4], "targets": LABELS[:4]}, "inputs must hold at least 5 examples, got 4"),
+        ({"test_inputs": INPUTS}, "must hold an array test_targets, got inputs, targets, test_inputs"),
+        (
+            {"test_inputs": INPUTS[:, :2], "test_targets": LABELS},
+            "test_inputs and test_targets must have the shapes of inputs and targets",
+        ),
+        (
+            {"test_inputs": INPUTS, "test_targets": np.eye(3)[LABELS]},
+            "test_inputs and test_targets must have the shapes of inputs and targets",
+        ),
+    ],
+)
+def test_arrays_that_are_refused(file_of, changes, sentence):
+    with refused(sentence):
+        bridge.from_npz(file_of(**({"inputs": INPUTS, "targets": LABELS} | changes)))
+
+
+def test_a_file_of_pickled_objects_is_not_opened(file_of):
+    with refused("cannot be read as an .npz file of numbers: Object arrays cannot be loaded"):
+        bridge.from_npz(file_of(inputs=INPUTS.astype(object), targets=LABELS))
+
+
+def test_files_that_are_no_npz(tmp_path, file_of):
+    path = tmp_path / "other.npz"
+    with refused(f"there is no file {path}"):
+        bridge.from_npz(path)
+    with refused("path must be a file's name, got None"):
+        bridge.from_npz(None)
+    whole = file_of(inputs=INPUTS, targets=LABELS).read_bytes()
+    for content in (b"", b"text", whole[:200], whole[:60] + bytes(200) + whole[260:]):
+        path.write_bytes(content)
+        with refused(f"{path} cannot be read as an .npz file of numbers: "):
+            bridge.from_npz(path)
+    with path.open("wb") as stream:
+        np.save(stream, INPUTS)
+    with refused(f"{path} cannot be read as an .npz file of numbers: "):
+        bridge.from_npz(path)
+    np.savez(path, INPUTS)
+    with refused("must hold an array inputs, got arr_0"):
+        bridge.from_npz(path)
+
+
+@pytest.mark.parametrize("order", ["1", -1, 1.5, None])
+def test_orders_that_are_refused(file_of, order):
+    for make in (
+        lambda: bridge.from_npz(file_of(inputs=INPUTS, targets=LABELS), order=order),
+        lambda: bridge.digits(order=order),
+    ):
+        with refused(f"order must be a whole number >= 0, got {order!r}"):
+            make()
+
+
+def test_digits():
+    raw, scaled = bridge.digits(700, scaling="range", order=2), bridge.digits(700, order=2)
+    assert raw.inputs.shape == scaled.inputs.shape == (700, 64)
+    np.testing.assert_array_equal(raw.targets, scaled.targets)
+    # pixels are whole numbers from 0 to 16
+    pixels = 16 * (np.concatenate([raw.inputs, raw.test_inputs]) + 0.3)
+    np.testing.assert_allclose(pixels, np.round(pixels), rtol=0, atol=1e-13)
+    assert (round(pixels.min()), round(pixels.max())) == (0, 16)
+    expected = (pixels - pixels.mean(axis=0)) / (pixels.std(axis=0) + 0.01)
+    found = np.concatenate([scaled.inputs, scaled.test_inputs])
+    assert expected.max() > 5
+    np.testing.assert_allclose(found, np.clip(expected, -5, 5), rtol=0, atol=1e-11)
+    with refused("train must be below 1797, got 1797"):
+        bridge.digits(1797)
+    with refused('scaling must be "standardized" or "range", got None'):
+        bridge.digits(scaling=None)
