@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import time
@@ -67,10 +66,13 @@ def _processor():
 
 
 def _driver():
-    if not shutil.which("nvidia-smi"):
-        return "unknown"
     question = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    return subprocess.run(question, capture_output=True, text=True, check=False, timeout=30).stdout.strip()
+    try:
+        said = subprocess.run(question, capture_output=True, text=True, check=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    # a line for each card, of which one is used
+    return next(iter(said.split()), "unknown")
 
 
 def wait(where):

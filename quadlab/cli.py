@@ -51,7 +51,7 @@ def main(arguments=None):
         code = app(args=arguments, standalone_mode=False)
     except USAGE_ERROR as error:
         code = _fail(error.format_message())
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
         code = _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)

@@ -1,10 +1,11 @@
 """The theorems that come with quadlab, and those in a user's own files."""
 
 import difflib
-import importlib.util
 import sys
 from functools import cache
 from hashlib import sha256
+from importlib.abc import SourceLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 from quadlab.verify.theorem import Theorem
@@ -18,6 +19,7 @@ __all__ = [
     "load_module",
     "paper_of",
     "papers",
+    "text_of",
     "theorem_files",
     "theorems",
 ]
@@ -101,8 +103,8 @@ def _closest(text, known):
     return f" (closest: {', '.join(near)})" if near else ""
 
 
-def _module_name(path):
-    return f"{_MODULE_PREFIX}{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+def _module_name(path, text):
+    return f"{_MODULE_PREFIX}{path.stem}_{sha256(str(path).encode() + text).hexdigest()[:12]}"
 
 
 def in_theorem_file(module):
@@ -110,26 +112,48 @@ def in_theorem_file(module):
     return str(module).startswith(_MODULE_PREFIX) and module in sys.modules
 
 
-def load_module(path):
-    """The module that a theorem file defines, executed once in a process."""
+class _Text(SourceLoader):
+    # a file's own loader would read it again, or what was compiled of it in the same second
+    def __init__(self, path, text):
+        self.path, self.text = path, text
+
+    def get_filename(self, fullname):
+        return str(self.path)
+
+    def get_data(self, path):
+        return self.text
+
+
+def load_module(path, text=None):
+    """The module that a theorem file defines, executed once in a process for each text that the file has had.
+
+    text : bytes to execute instead of what the file holds now: `text_of` a module loaded before.
+    """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    name = _module_name(path)
+    if text is None:
+        if not path.is_file():
+            raise ValueError(f"there is no file {path}")
+        text = path.read_bytes()
+    loader = _Text(path.resolve(), text)
+    name = _module_name(loader.path, text)
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path.resolve())
+        spec = spec_from_loader(name, loader)
         assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+        module = module_from_spec(spec)
         sys.modules[name] = module
         try:
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
         except BaseException as error:
             del sys.modules[name]
             if isinstance(error, Exception):
                 raise ValueError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
             raise
     return sys.modules[name]
+
+
+def text_of(module):
+    """The bytes from which `load_module` made a module, whatever its file holds now."""
+    return module.__loader__.text
 
 
 def _from_file(path):

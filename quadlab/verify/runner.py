@@ -206,7 +206,7 @@ def _attempt(judge, formula, kind, claim, mutant=False):
 
 
 def _error(error):
-    return Verdict(ERROR, f"{type(error).__name__}: {error}")
+    return Verdict(ERROR, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _overall(evidence, mutants):

@@ -305,19 +305,66 @@ def test_runs_end_to_end(tiny, tmp_path, capsys):
     assert "of matrix rate" in capsys.readouterr().out
 
 
-def test_wrong_numbers_stop_the_run(tiny, tmp_path, monkeypatch):
-    path = tmp_path / "found.json"
+def test_wrong_numbers_end_a_network_and_no_other(tiny, tmp_path, monkeypatch):
+    gpu, path = module("bridge_gpu"), tmp_path / "found.json"
+    networks = {"residual": (lambda: bridge.mlp([5, 4, 3]), 6), "perceptron": (lambda: bridge.mlp([5, 7, 3]), 6)}
+    monkeypatch.setitem(gpu.SIZES, "small", replace(tiny_size(), networks=networks))
     real = bridge.Problem.hessian_product
 
     def wrong(problem, parameters, vectors):
-        factor = 1.01 if problem.backend.dtype == "float32" else 1.0
-        return factor * real(problem, parameters, vectors)
+        ours = problem.backend.dtype == "float32" and problem.dimension == bridge.mlp([5, 4, 3]).dimension
+        return (1.01 if ours else 1.0) * real(problem, parameters, vectors)
 
     monkeypatch.setattr(bridge.Problem, "hessian_product", wrong)
-    assert module("bridge_gpu").main([*tiny, "--json", str(path)]) == 1
+    every = ["--backend", "numpy", "--size", "small", "--rivals"]
+    assert gpu.main([*every, "--json", str(path)]) == 1
     report = json.loads(path.read_text())
-    assert "product with 1" in report["stopped"]
-    assert not any("product with 8" in case for case in report["cases"])
+    (why,) = report["wrong"]
+    assert why.startswith("residual, fp32, product with 1: relative errors")
+    assert list(report["cases"])[:2] == ["residual, fp32, gradient", "residual, fp32, product with 1"]
+    assert [case.split(",")[0] for case in report["cases"]] == ["residual"] * 2 + ["perceptron"] * 6
+    assert not any("residual" in line for line in gpu.verdicts(report["cases"]))
+    named = {**report["cases"]["residual, fp32, product with 1"], "seconds": {"bridge cold": 1.0, "torch": 2.0}}
+    assert not gpu.verdicts({"residual, product": named})
+
+
+def test_a_mode_without_its_rates_is_a_failure_that_is_saved(tiny, tmp_path, monkeypatch):
+    gpu, path = module("bridge_gpu"), tmp_path / "found.json"
+
+    def no_memory(*_):
+        raise MemoryError("none")
+
+    monkeypatch.setattr(gpu, "matrix_rates", no_memory)
+    assert gpu.main([*tiny, "--json", str(path)]) == 1
+    report = json.loads(path.read_text())
+    assert report["cases"] == {"fp32": {"failed": "out of memory (MemoryError: none)"}}
+
+
+def test_products_that_are_not_float32_end_their_mode(tiny, tmp_path, monkeypatch):
+    gpu, path = module("bridge_gpu"), tmp_path / "found.json"
+    monkeypatch.setattr(gpu, "rounding", lambda where: {"two stacks": {"rounds_like": "tf32"}})
+    assert gpu.main([*tiny, "--json", str(path)]) == 1
+    report = json.loads(path.read_text())
+    assert "float32 products are not float32" in report["cases"]["fp32"]["failed"]
+    assert report["failures"] == ["fp32"]
+
+
+@pytest.mark.skipif(bridge.backend("auto").name == "cupy", reason="a device is there")
+def test_a_missing_device_is_one_sentence(capsys):
+    with pytest.raises(SystemExit):
+        module("bridge_gpu").main([])
+    assert "backend 'cupy' has no usable device" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("program", "version"), [("echo 1.2; echo 3.4", "1.2"), ("exit 9", "unknown"), (None, "unknown")]
+)
+def test_the_driver_is_one_version(tmp_path, monkeypatch, program, version):
+    if program:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert module("bridge_card")._driver() == version
 
 
 def test_no_case_begins_after_the_limit(tiny, tmp_path):

@@ -58,10 +58,32 @@ def test_a_file_without_a_theorem_is_refused(tmp_path):
 def test_a_file_that_fails_leaves_nothing_behind(tmp_path):
     file = tmp_path / "later.py"
     file.write_text("raise RuntimeError('not yet')\n")
-    with pytest.raises(ValueError, match="later.py cannot be loaded: RuntimeError: not yet"):
-        v.load(file)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="later.py cannot be loaded: RuntimeError: not yet"):
+            v.load(file)
     file.write_text(SOURCE)
     assert v.load(file).id == "mine.square"
+
+
+def test_a_file_that_has_changed_is_loaded_anew(tmp_path):
+    """Within the second and in the same length, at which compiled files would be taken for current."""
+    file = tmp_path / "square.py"
+    file.write_text(SOURCE)
+    before = v.load(file)
+    file.write_text(SOURCE.replace("lambda a: a**2", "lambda a: a**3"))
+    after = v.load(file)
+    assert (before.formula(2), after.formula(2)) == (4, 8)
+    assert v.file_of(before) == v.file_of(after) == file
+    assert v.load(file) is after
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_files_of_one_name_and_text_are_two(tmp_path):
+    files = [tmp_path / folder / "square.py" for folder in ("one", "two")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(SOURCE)
+    assert [v.file_of(v.load(file)) for file in files] == files
 
 
 def test_an_unknown_paper_is_named():

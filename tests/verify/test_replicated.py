@@ -103,6 +103,18 @@ def test_a_setting_that_scatters_alone_is_judged_by_its_own_scatter(seeds, perce
     assert round(100 * rate) == percent
 
 
+@pytest.mark.parametrize(("seeds", "percent"), [(2, 2), (4, 8), (8, 9)])
+def test_heavy_tails_are_missed_less_often_and_skewed_ones_more(seeds, percent):
+    rng = np.random.default_rng(seeds)
+    for tails in (rng.standard_t(2, (TRIALS, 1, seeds)), rng.laplace(size=(TRIALS, 1, seeds))):
+        mean, _, half = student_intervals(tails, 0.99)
+        assert np.mean(abs(mean) > half) < 0.01
+    skewed = np.exp(rng.standard_normal((TRIALS, 1, seeds))) - np.exp(0.5)
+    mean, _, half = student_intervals(skewed, 0.99)
+    # five standard errors of a share of a tenth are less than one per cent
+    assert 100 * np.mean(abs(mean) > half) == pytest.approx(percent, abs=1)
+
+
 @pytest.mark.parametrize(("seeds", "spread"), [(2, 0.1), (4, 0.3), (8, 0.5)])
 def test_what_each_budget_decides(seeds, spread):
     """With three settings: the right formula is verified, and one that is two margins off is refuted, 9 in 10 times."""

@@ -1,19 +1,24 @@
 """Functions that travel to worker processes, and what becomes of runs there."""
 
+import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
 
+import loky
 import numpy as np
 import pytest
 
 from quadlab import verify as v
-from quadlab.verify import library
-from quadlab.verify.workers import Portable, processes
+from quadlab.verify import library, workers
+from quadlab.verify.workers import Portable, portable_error, processes
 
 SETTINGS = [{"rate": rate} for rate in (0.1, 0.2, 0.4)]
 
@@ -122,10 +127,154 @@ def test_what_cannot_travel_is_said_to_be_so_and_may_run_on_threads():
     assert found(made) == found(v.Runs(noisy).made(SETTINGS, 2, rng=0, budget="quick"))
 
 
-def test_a_worker_that_dies_costs_its_run_and_no_later_one():
-    with pytest.raises(RuntimeError, match=r"the run at rate = 0.1 with seed \d+ failed: TerminatedWorkerError"):
-        v.Runs(lambda *point: os._exit(1)).made(SETTINGS[:1], 1, rng=0, budget="quick")
+def test_a_worker_that_dies_is_an_error_and_costs_no_later_run():
+    told = r"the run at rate = \S+ with seed \d+ failed: a worker process died in it or in a run beside it"
+    many = [{"rate": float(rate)} for rate in range(100)]
+    with pytest.raises(RuntimeError, match=told):
+        v.Runs(lambda *point: os._exit(1)).made(many, 2, rng=0, budget="quick")
     assert len(found(v.Runs(noisy).made(SETTINGS, 2, rng=0, budget="quick"))) == 6
+
+
+class NeedsTwoError(Exception):
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+def fails(setting, seed, budget):
+    raise NeedsTwoError("this", "that")
+
+
+def leaves(setting, seed, budget):
+    sys.exit(0)
+
+
+@pytest.mark.parametrize(
+    ("run", "why"),
+    [
+        (fails, "RuntimeError: NeedsTwoError: this and that"),
+        (leaves, "SystemExit: 0"),
+        (lambda *point: 3, "ValueError: a run must return a mapping of names to numbers, got int"),
+    ],
+)
+def test_what_goes_wrong_in_a_worker_comes_home(run, why):
+    with pytest.raises(RuntimeError, match=rf"the run at rate = 0.1 with seed \d+ failed: {why}"):
+        v.Runs(run).made(SETTINGS, 2, rng=0, budget="quick")
+
+
+def test_an_error_that_can_travel_is_left_alone():
+    error = KeyError("a")
+    assert portable_error(error) is error
+
+
+def test_runs_do_not_change_how_later_ones_compute():
+    def sets(setting, seed, budget):
+        before = np.geterr()["under"] == "raise"
+        np.seterr(under="raise")
+        return {"before": before, **noisy(setting, seed, budget)}
+
+    for executor in (None, ThreadPoolExecutor(1)):
+        made = v.Runs(sets).made(SETTINGS, 4, rng=0, budget="quick", executor=executor)
+        assert set(found(made, "before")) == {0.0}
+
+
+def test_what_a_function_that_travels_by_value_keeps_is_kept_in_its_worker():
+    @cache
+    def drawn():
+        return int.from_bytes(os.urandom(6), "little")
+
+    def run(setting, seed, budget):
+        return {"drawn": drawn(), **noisy(setting, seed, budget)}
+
+    made = v.Runs(run).made(SETTINGS, 8, rng=0, budget="quick")
+    assert len(set(found(made, "drawn"))) == len(set(found(made, "process")))
+
+
+@pytest.mark.parametrize("late", ["changed", "deleted"])
+def test_workers_run_the_text_that_was_loaded(tmp_path, late):
+    path = tmp_path / "experiment.py"
+    path.write_text(FILE)
+    first = library.load_module(path)
+    expected = found(v.Runs(first.train).made(SETTINGS, 2, rng=0, budget="quick", executor=ThreadPoolExecutor(1)))
+    path.write_text(FILE.replace("factor=1.0", "factor=3.0"))
+    second = library.load_module(path)
+    if late == "deleted":
+        path.unlink()
+    assert found(v.Runs(first.train).made(SETTINGS, 2, rng=0, budget="quick")) == expected
+    shift = np.subtract(found(v.Runs(second.train).made(SETTINGS, 2, rng=0, budget="quick")), expected)
+    assert shift == pytest.approx([0.2, 0.2, 0.4, 0.4, 0.8, 0.8])
+    through_module = v.Runs(lambda *point: {**first.train(*point)}).made(SETTINGS, 2, rng=0, budget="quick")
+    assert found(through_module) == expected
+
+
+def test_what_runs_print_is_kept_out_of_results(tmp_path):
+    path = tmp_path / "prints.py"
+    path.write_text(
+        FILE.replace("    noise =", "    print('at work')\n    noise =").replace(
+            'print(os.getpid() not in processes, [round(run.measured["found"], 6) for row in made for run in row])',
+            "import json; print(json.dumps(len(made)))",
+        )
+    )
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=100, check=False)
+    assert json.loads(done.stdout) == 2
+    assert done.stderr.count("at work") == 4
+
+
+def nested(_):
+    return [(run.measured["found"], run.measured["process"] == os.getpid()) for run in made_of_noise()]
+
+
+def made_of_noise():
+    return [run for row in v.Runs(noisy).made(SETTINGS, 2, rng=0, budget="quick") for run in row]
+
+
+def test_a_process_that_is_a_worker_itself_makes_its_runs_itself():
+    expected = [(run.measured["found"], True) for run in made_of_noise()]
+    with get_context("spawn").Pool(1) as pool:
+        assert pool.map(nested, [0]) == [expected]
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+        assert executor.submit(nested, 0).result() == expected
+    assert loky.get_reusable_executor(1).submit(nested, 0).result() == expected
+
+
+ENDLESS = """
+import time
+from pathlib import Path
+from quadlab.verify import Runs
+
+def endless(setting, seed, budget):
+    Path(__file__).with_name(f"started {setting['rate']}").touch()
+    time.sleep(600)
+
+try:
+    Runs(endless).made([{"rate": rate} for rate in range(9)], 2, rng=0, budget="quick")
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="interrupts of process groups are POSIX")
+@pytest.mark.parametrize("interrupt", ["kill", "killpg"])
+def test_an_interruption_does_not_wait_for_runs(tmp_path, interrupt):
+    """As sent to one process, and as the terminal sends it, to workers too."""
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    options = {"stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen([sys.executable, str(tmp_path / "endless.py")], **options) as process:
+        try:
+            until = time.monotonic() + 60
+            while not list(tmp_path.glob("started*")) and time.monotonic() < until:
+                time.sleep(0.05)
+            getattr(os, interrupt)(process.pid, signal.SIGINT)
+            assert process.communicate(timeout=60)[0] == "stopped\n"
+        finally:
+            process.kill()
+
+
+def test_workers_that_leave_when_idle_are_replaced(monkeypatch):
+    monkeypatch.setattr(workers, "IDLE_SECONDS", 0.01)
+    runs = v.Runs(lambda *point: time.sleep(0.05) or noisy(*point))
+    assert len(found(runs.made(SETTINGS, 8, rng=0, budget="quick"))) == 24
+    time.sleep(0.1)
+    assert len(found(runs.made(SETTINGS, 16, rng=0, budget="quick"))) == 48
 
 
 def test_no_more_workers_than_tasks():
