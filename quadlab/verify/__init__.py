@@ -8,8 +8,9 @@ from quadlab.verify.experiments import RuleExperiment, WeightsExperiment
 from quadlab.verify.formula import parse
 from quadlab.verify.library import experiments, file_of, load, paper_of, papers, theorem_files, theorems
 from quadlab.verify.orders import ErrorOrder
-from quadlab.verify.replicated import Replication, Run, Runs
+from quadlab.verify.replicated import Replication
 from quadlab.verify.runner import Report, verify
+from quadlab.verify.runs import Run, Runs
 from quadlab.verify.sampled import EdgeBracket, Equivalence, Measurement
 from quadlab.verify.store import Store, record
 from quadlab.verify.theorem import (
