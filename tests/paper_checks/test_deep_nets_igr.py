@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -85,12 +86,60 @@ def changes_of_flow(module, factor, response=-0.02):
 @pytest.mark.parametrize("name", ["regularizer_at_equal_loss", "flatness_at_equal_loss"])
 def test_changes_at_equal_loss_are_judged_in_size(name):
     module = module_of(name)
-    claims = [claim for claim in module.THEOREM.claims if claim.kind == v.TIGHT]
+    claims = [claim for claim in module.THEOREM.claims if claim.formula is module.penalty]
     assert len(claims) == {"regularizer_at_equal_loss": 2, "flatness_at_equal_loss": 4}[name]
     for claim in claims:
         assert words(claim, changes_of_flow(module, lambda rate: 1 + rate / 2)) == (VERIFIED, {REFUTED})
         for wrong in (0.0, 0.5, 2.0, -1.0):
             assert words(claim, changes_of_flow(module, lambda rate, wrong=wrong: wrong))[0] == REFUTED
+
+
+def test_an_explicit_penalty_adds_to_a_quarter_of_the_rate():
+    module = module_of("regularizer_at_equal_loss")
+    (claim,) = (claim for claim in module.THEOREM.claims if claim.name == "explicit penalty")
+
+    def run_of(penalty_of):
+        def run(setting, seed, budget):
+            rate, mu, plain = (setting[name] for name in ("learning_rate", "explicit_penalty", "plain_rate"))
+            changes = {"descent": -0.02 * plain, "explicit": -0.08 * penalty_of(rate, mu) * noisy(seed)}
+            return {"sharpness": 1.3, **changes}
+
+        return run
+
+    assert words(claim, run_of(lambda rate, mu: mu + rate / 4)) == (VERIFIED, {REFUTED})
+    for wrong in (lambda rate, mu: mu, lambda rate, mu: mu + rate / 2, lambda rate, mu: rate / 4):
+        assert words(claim, run_of(wrong))[0] == REFUTED
+
+
+def test_the_next_orders_of_penalized_and_of_plain_descent_lie_apart_as_on_a_quadratic():
+    module, curvature = module_of("regularizer_at_equal_loss"), 0.7
+    gaps = []
+    for size in (0.02, 0.01):
+        setting = module.explicit_setting(size)
+        rate, mu = setting["learning_rate"], setting["explicit_penalty"]
+        plain = -np.log1p(-size * curvature) / size - curvature
+        explicit = -np.log1p(-rate * curvature * (1 + 2 * mu * curvature)) / rate - curvature
+        scale = module.orders_apart(setting, {"sharpness": curvature, "descent": 1.0})
+        gaps.append((1 - explicit / plain) / scale)
+    assert 2 * gaps[1] - gaps[0] == pytest.approx(1, abs=1e-3)
+
+
+def test_penalized_descent_follows_the_flow_of_the_penalty(monkeypatch):
+    module, problem, seed = module_of("regularizer_at_equal_loss"), small_problem(), np.random.SeedSequence(4)
+    start = problem.network.initial(seed, weights="normal")
+    level = 0.7 * problem.loss(start)
+    monkeypatch.setattr(module, "problem_of", lambda budget: problem)
+    monkeypatch.setattr(module, "LOSSES", (level,))
+    found = module.penalized(module.explicit_setting(0.1), seed, "quick")
+
+    def regularizer(rate):
+        flow = partial(simulate.modified_flow, problem, start, learning_rate=rate)
+        time = brentq(lambda time: problem.loss(flow(time)) - level, 1e-3, 20, xtol=1e-8)
+        return np.log(np.sum(problem.gradient(flow(time)) ** 2))
+
+    for name in ("descent", "explicit"):
+        assert found[name] == pytest.approx(regularizer(0.1) - regularizer(0), rel=2 / 3 * 0.1 * found["sharpness"])
+    assert found["sharpness"] > np.linalg.eigvalsh(problem.hessian(start).dense())[-1] * (1 - 1e-5)
 
 
 def test_beyond_stability_the_gradient_must_be_larger():
