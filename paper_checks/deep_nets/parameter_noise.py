@@ -162,7 +162,7 @@ def penalty(learning_rate):
     return modified_loss.combined_penalty(learning_rate, 0)
 
 
-RATES = tuple({"learning_rate": rate} for rate in (0.3, 1.0))
+RATES = tuple({"learning_rate": rate} for rate in (0.1, 1.0))
 RUNS = Runs(trained)
 SEEDS = {"quick": 3, "standard": 4, "deep": 8}
 TRACES = Domain(noise_sd=positive, trace=positive, weighted_trace=positive)
@@ -275,7 +275,7 @@ THEOREM = Theorem(
             statement=r"\log \text{cost}\big|_{h,\,E = 0.5} - \log \text{cost}\big|_{0,\,E = 0.5}"
             r" = \Delta\big(E + \tfrac h4|\nabla E|^2\big)\,(1 + O(h\lambda)),\ \text{ additive noise}",
             kind=TIGHT,
-            domain=Domain(learning_rate=positive.between(0.3, 1)),
+            domain=Domain(learning_rate=positive.between(0.1, 1)),
             formula=penalty,
             simulation=Replication(
                 settings=RATES,
@@ -289,6 +289,7 @@ THEOREM = Theorem(
             ),
             mutants={
                 "h/2": "learning_rate / 2",
+                "h/3": "learning_rate / 3",
                 "h/8": "learning_rate / 8",
                 "no change": "0 * learning_rate",
                 "less robust": "-learning_rate / 4",
@@ -299,7 +300,7 @@ THEOREM = Theorem(
             name="larger rates, multiplicative noise",
             statement=r"\text{the log cost of multiplicative noise falls by less than that of additive noise}",
             kind=LOWER,
-            domain=Domain(learning_rate=positive.between(0.3, 1)),
+            domain=Domain(learning_rate=positive.between(0.1, 1)),
             formula=lambda learning_rate: -1 + 0 * learning_rate,
             simulation=Replication(
                 settings=RATES,
