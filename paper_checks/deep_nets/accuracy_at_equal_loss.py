@@ -9,13 +9,15 @@ That is no surprise: what the learning rate does to the squared gradient at equa
 net.regularizer-at-equal-loss). It does not say that larger networks, or rates beyond the stable ones, behave likewise.
 """
 
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 
 import numpy as np
 
 from quadlab import bridge
 from quadlab.bridge.data import digits
-from quadlab.bridge.training import gradient_descent, loss_path
+from quadlab.bridge.spectra import top_eigenpairs
+from quadlab.bridge.training import gradient_descent, loss_path, train
 from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.theory.intervals import positive
 from quadlab.verify import TIGHT, Claim, Domain, Replication, Runs, Theorem
@@ -32,13 +34,46 @@ def data():
     return digits(600, scaling="range", order=123)
 
 
-def problems(budget):
-    """Cross entropy of a perceptron with a hidden layer of 32, on the digits to train and on those to test."""
-    network, count = bridge.mlp([64, 32, 10]), EXAMPLES[budget]
+def problems(budget, dataset=None):
+    """A perceptron with a hidden layer of 32 on examples to train and to test: cross entropy for labels."""
+    dataset = data() if dataset is None else dataset
+    every = -(-len(dataset.inputs) // EXAMPLES[budget])
+    network = bridge.mlp([dataset.inputs.shape[1], 32, dataset.outputs])
+    loss = "cross_entropy" if dataset.targets.ndim == 1 else "squared_error"
     return (
-        bridge.Problem(network, data().inputs[:count], data().targets[:count], loss="cross_entropy"),
-        bridge.Problem(network, data().test_inputs, data().test_targets, loss="cross_entropy"),
+        bridge.Problem(network, dataset.inputs[::every], dataset.targets[::every], loss=loss),
+        bridge.Problem(network, dataset.test_inputs, dataset.test_targets, loss=loss),
     )
+
+
+def standardized(dataset):
+    """Each number of the inputs, in rows, shifted and scaled to mean 0 and standard deviation 1 of those to train on.
+
+    So are targets that are numbers.
+    """
+
+    def scaled(name):
+        rows, test = (
+            part.reshape(len(part), -1) for part in (getattr(dataset, name), getattr(dataset, f"test_{name}"))
+        )
+        spread = np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 1)
+        return {name: (rows - rows.mean(axis=0)) / spread, f"test_{name}": (test - rows.mean(axis=0)) / spread}
+
+    targets = scaled("targets") if dataset.targets.ndim == 2 else {}
+    return replace(dataset, **scaled("inputs"), **targets)
+
+
+def course_on_data(problem, start, share):
+    """A rate of so much of 2 / sharpness, a tenth of 1 / sharpness, the loss to compare at, and one a little lower.
+
+    The loss is where three quarters are lost of what descent at the smaller rate loses in 500 steps.
+    """
+    steepest = top_eigenpairs(problem.hessian(start), rng=0, tolerance=1e-3).values[0]
+    if steepest <= 0:
+        raise ValueError(f"a new network's loss must curve upwards on these data, got a sharpness of {steepest}")
+    end = problem.loss(train(problem, gradient_descent(0.1 / steepest), start, 500).parameters)
+    lost = problem.loss(start) - end
+    return 2 * share / steepest, 0.1 / steepest, {"three quarters lost": end + lost / 4}, end + lost / 5
 
 
 def accuracy(problem, weights):
@@ -46,21 +81,28 @@ def accuracy(problem, weights):
     return float(np.mean(np.argmax(problem.predict(weights), axis=1) == np.argmax(problem.targets, axis=1)))
 
 
-def trained(setting, seed, budget):
+def trained(setting, seed, budget, dataset=None):
     """Test accuracy and log test loss at each training loss, minus those at a small rate."""
-    problem, test = problems(budget)
+    problem, test = problems(budget, dataset)
     start = problem.network.initial(seed, weights="normal")
-    # one more point beyond the last loss, for the cubic
+    if dataset is None:
+        # one more point beyond the last loss, for the cubic
+        losses, last = {str(loss): loss for loss in LOSSES}, 0.9 * LOSSES[-1]
+        rate, small_rate = setting["learning_rate"], SMALL_RATE
+    else:
+        rate, small_rate, losses, last = course_on_data(problem, start, setting["share"])
+    # a point about every half unit of time, in which the loss changes little: the sharpness is near 1 on the digits
     paths = [
-        loss_path(problem, gradient_descent(rate), start, 0.9 * LOSSES[-1], every=max(1, round(0.5 / rate)))
-        for rate in (setting["learning_rate"], SMALL_RATE)
+        loss_path(problem, gradient_descent(step), start, last, every=max(1, round(10 * small_rate / step)))
+        for step in (rate, small_rate)
     ]
-    found = {}
-    for loss in LOSSES:
+    found = {"learning rate": rate}
+    for name, loss in losses.items():
         descent, small = (taken.at(loss) for taken in paths)
-        found[f"accuracy at {loss}"] = accuracy(test, small)
-        found[f"gain at {loss}"] = accuracy(test, descent) - accuracy(test, small)
-        found[f"log test loss at {loss}"] = np.log(test.loss(descent) / test.loss(small))
+        if problem.loss_name == "cross_entropy":
+            found[f"accuracy at {name}"] = accuracy(test, small)
+            found[f"gain at {name}"] = accuracy(test, descent) - accuracy(test, small)
+        found[f"log test loss at {name}"] = np.log(test.loss(descent) / test.loss(small))
     return found
 
 
@@ -90,11 +132,31 @@ def replication(name, observable):
         settings=RATES,
         runs=RUNS,
         observed=lambda setting, found: found[name],
+        predict=lambda formula, setting, found: formula(found["learning rate"]),
         scale=lambda setting, found: 1.0,
         # one of a hundred images, or of a hundred parts of the loss: what a table of results would still show
         margin=0.01,
         seeds={"quick": 3, "standard": 6, "deep": 12},
         observable=observable,
+    )
+
+
+def on_data(dataset):
+    """The same comparison on other data, standardized, with at most as many examples to train on.
+
+    `quadlab verify net.accuracy-at-equal-loss --data mine.npz` runs it, with test_inputs and test_targets where the
+    file has them. Rates are a seventh and a half of 2 / sharpness of each new network. Where targets are numbers there
+    is no accuracy to compare, and the test loss takes its place. With few examples to test on, one decides: a hundredth
+    is then all or nothing.
+    """
+    if not len(dataset.test_inputs):
+        raise ValueError("test_inputs must hold examples to compare accuracies on, got none")
+    labels = dataset.targets.ndim == 1
+    quantity, observable = ("gain", "test accuracy") if labels else ("log test loss", "log test loss")
+    return replace(
+        replication(f"{quantity} at three quarters lost", f"{observable} at equal training loss, minus a small rate's"),
+        settings=({"share": 1 / 7}, {"share": 1 / 2}),
+        runs=Runs(partial(trained, dataset=standardized(dataset))),
     )
 
 
@@ -136,6 +198,7 @@ THEOREM = Theorem(
     domain=Domain(learning_rate=positive.between(0.3, 1)),
     formula=no_difference,
     simulation=replication("gain at 0.1", "test accuracy at training loss 0.1, minus that at a small rate"),
+    on_problem=on_data,
     mutants=BETTER,
     corollaries=(
         claim(

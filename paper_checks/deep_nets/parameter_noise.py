@@ -9,14 +9,15 @@ weights falls by less, by about a fifth of that.
 It does not say that larger rates make networks robust in practice: one or two per cent is all there is.
 """
 
+from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
 
 from quadlab import bridge
 from quadlab.bridge.data import digits
-from quadlab.bridge.spectra import top_eigenpairs
-from quadlab.bridge.training import gradient_descent, loss_path, modified_flow
+from quadlab.bridge.spectra import top_eigenpairs, trace
+from quadlab.bridge.training import gradient_descent, loss_path, modified_flow, train
 from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.simulate.chunks import root_seed
 from quadlab.theory import modified_loss
@@ -36,10 +37,25 @@ def data():
     return digits(600, scaling="range", order=123)
 
 
-def problem_of(budget):
-    """Cross entropy of a perceptron with a hidden layer of 32 on the digits."""
-    inputs, targets = (part[: EXAMPLES[budget]] for part in (data().inputs, data().targets))
-    return bridge.Problem(bridge.mlp([64, 32, 10]), inputs, targets, loss="cross_entropy")
+def problem_of(budget, dataset=None):
+    """A perceptron with a hidden layer of 32 on the digits: cross entropy. On other data, squared error for numbers."""
+    dataset = data() if dataset is None else dataset
+    every = -(-len(dataset.inputs) // EXAMPLES[budget])
+    inputs, targets = dataset.inputs[::every], dataset.targets[::every]
+    network = bridge.mlp([inputs.shape[1], 32, dataset.outputs])
+    return bridge.Problem(network, inputs, targets, loss="cross_entropy" if targets.ndim == 1 else "squared_error")
+
+
+def standardized(dataset):
+    """Inputs in rows, each number with mean 0 and standard deviation 1, and so targets that are numbers."""
+
+    def scaled(values):
+        rows = values.reshape(len(values), -1)
+        spread = np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 1)
+        return (rows - rows.mean(axis=0)) / spread
+
+    targets = dataset.targets if dataset.targets.ndim == 1 else scaled(dataset.targets)
+    return replace(dataset, inputs=scaled(dataset.inputs), targets=targets)
 
 
 def cost(problem, weights, kind, noise, noise_sd=NOISE_SD):
@@ -91,6 +107,46 @@ def trained(setting, seed, budget):
     return found
 
 
+def trained_on_data(setting, seed, budget, dataset):
+    """The cost of additive noise and the trace of the Hessian after fifty steps at a share of 2 / sharpness.
+
+    The trace is an estimate: it is added to what the noise costs beyond u^T H u/2, so that its error drops out.
+    """
+    problem = problem_of(budget, dataset)
+    for_weights, for_noise = root_seed(seed).spawn(2)
+    start = problem.network.initial(for_weights, weights="normal")
+    steepest = top_eigenpairs(problem.hessian(start), rng=0, tolerance=1e-3).values[0]
+    if steepest <= 0:
+        raise ValueError(f"a new network's loss must curve upwards on these data, got a sharpness of {steepest}")
+    weights = train(problem, gradient_descent(2 * setting["share"] / steepest), start, 50).parameters
+    noise = np.random.default_rng(for_noise).standard_normal((PAIRS, problem.dimension))
+    hessian = problem.hessian(weights)
+    quadratic = np.mean(np.sum(noise.T * (hessian @ noise.T), axis=0))
+    size = NOISE_SD * min(1, 3 / np.sqrt(np.mean(np.sum(problem.inputs**2, axis=1))))
+    estimate = trace(hessian, rng=0, products=100).value
+    excess = size**2 / 2 * (quadratic - estimate)
+    return {
+        "noise": size,
+        "additive trace": estimate,
+        "additive cost": cost(problem, weights, "additive", noise, size).mean() - excess,
+    }
+
+
+def on_data(dataset):
+    """Additive noise on other data, standardized, and on at most as many examples.
+
+    `quadlab verify net.parameter-noise --data mine.npz` runs it. Networks take fifty steps at a twentieth and at a
+    quarter of 2 / sharpness. Noise is smaller where inputs are larger than the digits', whose mean |x|^2 is 9.
+    """
+    return replace(
+        of_traces("additive"),
+        settings=({"share": 1 / 20}, {"share": 1 / 4}),
+        runs=Runs(partial(trained_on_data, dataset=standardized(dataset))),
+        predict=lambda formula, setting, found: formula(found["noise"], found["additive trace"], np.nan),
+        observable="mean loss added by additive noise",
+    )
+
+
 def noise_cost(noise_sd, trace, weighted_trace):
     """s^2 tr H/2 of additive noise."""
     return noise_sd**2 / 2 * trace
@@ -106,7 +162,7 @@ def penalty(learning_rate):
     return modified_loss.combined_penalty(learning_rate, 0)
 
 
-RATES = tuple({"learning_rate": rate} for rate in (0.3, 1.0))
+RATES = tuple({"learning_rate": rate} for rate in (0.1, 1.0))
 RUNS = Runs(trained)
 SEEDS = {"quick": 3, "standard": 4, "deep": 8}
 TRACES = Domain(noise_sd=positive, trace=positive, weighted_trace=positive)
@@ -190,6 +246,7 @@ THEOREM = Theorem(
     domain=TRACES,
     formula=noise_cost,
     simulation=of_traces("additive"),
+    on_problem=on_data,
     mutants={
         "without 1/2": "noise_sd**2 * trace",
         "standard deviation for variance": "noise_sd * trace / 2",
@@ -218,7 +275,7 @@ THEOREM = Theorem(
             statement=r"\log \text{cost}\big|_{h,\,E = 0.5} - \log \text{cost}\big|_{0,\,E = 0.5}"
             r" = \Delta\big(E + \tfrac h4|\nabla E|^2\big)\,(1 + O(h\lambda)),\ \text{ additive noise}",
             kind=TIGHT,
-            domain=Domain(learning_rate=positive.between(0.3, 1)),
+            domain=Domain(learning_rate=positive.between(0.1, 1)),
             formula=penalty,
             simulation=Replication(
                 settings=RATES,
@@ -232,6 +289,7 @@ THEOREM = Theorem(
             ),
             mutants={
                 "h/2": "learning_rate / 2",
+                "h/3": "learning_rate / 3",
                 "h/8": "learning_rate / 8",
                 "no change": "0 * learning_rate",
                 "less robust": "-learning_rate / 4",
@@ -242,7 +300,7 @@ THEOREM = Theorem(
             name="larger rates, multiplicative noise",
             statement=r"\text{the log cost of multiplicative noise falls by less than that of additive noise}",
             kind=LOWER,
-            domain=Domain(learning_rate=positive.between(0.3, 1)),
+            domain=Domain(learning_rate=positive.between(0.1, 1)),
             formula=lambda learning_rate: -1 + 0 * learning_rate,
             simulation=Replication(
                 settings=RATES,
