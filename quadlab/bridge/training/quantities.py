@@ -103,7 +103,7 @@ QUANTITIES = {
 
 
 def finite(name, value):
-    """The value; FloatingPointError if it is not a finite number."""
-    if not np.isfinite(value):
+    """The value, a number or an array on the host; FloatingPointError if it is not finite."""
+    if not np.all(np.isfinite(value)):
         raise FloatingPointError(f"{name} is {value}")
     return value
