@@ -137,6 +137,18 @@ def test_a_generator_may_be_given_for_what_follows():
     assert (given.parameters != train(problem, rule, first, 5).parameters).any()
 
 
+def test_what_a_caller_draws_later_changes_nothing():
+    """Nor what becomes of the array that the run began with, from which displacements count."""
+    problem, rule, generator = classifier(), variational_gradient_descent(0.2, 0.01), np.random.default_rng(5)
+    start = START.copy()
+    first = train(problem, rule, start, 3, rng=generator, recorder=Recorder())
+    generator.standard_normal(10)
+    start *= 0
+    assert_same(
+        train(problem, rule, first, 5, recorder=Recorder()), train(problem, rule, START, 5, rng=5, recorder=Recorder())
+    )
+
+
 def test_rules_that_change_their_state_leave_an_earlier_result_alone():
     def step(problem, parameters, state, rng):
         state["sum"] += problem.gradient(parameters)

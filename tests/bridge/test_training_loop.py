@@ -11,6 +11,7 @@ from training_problems import classifier, iterates, quadratic
 from quadlab.bridge import host
 from quadlab.bridge.arrays import Backend
 from quadlab.bridge.training import (
+    Average,
     Recorder,
     Rule,
     TrainingDiverged,
@@ -134,6 +135,18 @@ def test_averages_of_the_iterates():
         np.testing.assert_allclose(found, path[start:].mean(axis=0), rtol=0, atol=ROUNDING)
     weights = np.append(0.8**9, 0.2 * 0.8 ** np.arange(8, -1, -1))
     np.testing.assert_allclose(training.averages["exponential_average(0.8)"], weights @ path, rtol=0, atol=ROUNDING)
+
+
+def test_an_average_may_change_the_array_it_is_given():
+    def add(step, parameters, average):
+        average += parameters
+        return average
+
+    plain = train(classifier(), gradient_descent(0.2), START, 4, recorder=keeps_parameters())
+    summed = train(classifier(), gradient_descent(0.2), START, 4, averages=[Average("sum", 1, add)])
+    assert (summed.parameters == plain.parameters).all()
+    path = plain.history["iterate"].values[1:]
+    np.testing.assert_allclose(summed.averages["sum"], path.sum(axis=0), rtol=0, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

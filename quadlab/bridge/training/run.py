@@ -70,7 +70,7 @@ class Run:
 
     def result(self):
         """The run so far."""
-        history, memory = self.recording.log.history(), dict(self.recording.memory)
+        history, memory = self.recording.log.history(), self.recording.memory
         # the caller may go on drawing from the generator
         rng = copy.deepcopy(self.rng)
         return Training(self.parameters, self.state, self.step, history, self.averages, rng, memory)
