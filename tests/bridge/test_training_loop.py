@@ -147,6 +147,9 @@ def test_an_average_may_change_the_array_it_is_given():
     assert (summed.parameters == plain.parameters).all()
     path = plain.history["iterate"].values[1:]
     np.testing.assert_allclose(summed.averages["sum"], path.sum(axis=0), rtol=0, atol=ROUNDING)
+    last = train(classifier(), gradient_descent(0.2), START, 4, averages=[tail_average(4)])
+    last.averages["tail_average(4)"][...] = 0
+    assert (last.parameters == plain.parameters).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -149,6 +149,10 @@ def test_slopes_along_the_latest_eigenvector_at_every_step(rule, diagonal, dtype
         assert along == history["gradient_projections"].values[6, 0]
 
 
+def test_what_is_never_recorded_needs_no_sharpness():
+    assert "eigenvectors" not in history_of(Recorder(schedule={"eigenvectors": 0}))
+
+
 def test_projections_begin_with_the_first_eigenvectors():
     first = train(classifier(), gradient_descent(0.4), START, 3)
     recorder = Recorder(sharpness=1, schedule={"sharpness": 5, "gradient_projections": 1})
