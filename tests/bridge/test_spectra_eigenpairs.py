@@ -237,6 +237,9 @@ def test_a_start_near_the_null_space_does_not_set_the_scale(which, dtype, small)
     allowed = 3 * max(1e-8, 21 * float(np.finfo(dtype).eps))
     assert found.values == pytest.approx(wanted(values, which, 2), abs=allowed)
     assert found.products == operator.vectors
+    few = top_eigenpairs(operator, 2, rng=0, start=np.eye(41)[:, 0], which=which, max_products=5)
+    assert few.values.shape == (2,)
+    assert not few.converged
 
 
 @pytest.mark.parametrize("which", ["largest", "smallest"])
