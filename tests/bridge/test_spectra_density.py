@@ -166,6 +166,13 @@ def test_the_same_numbers_on_either_namespace(dtype):
             assert found.moment(power)[0] == pytest.approx(exact.moment(power)[0], rel=200 * eps)
 
 
+@pytest.mark.parametrize(("scale", "width"), [(1e200, 1.0), (1.0, 1e-320)])
+def test_what_lies_many_widths_away_counts_as_such(scale, width):
+    found = spectral_density(scale * np.diag([-1.0, 2.0, 3.0]), rng=0)
+    assert not found.density([0.0, scale], width)[0].any()
+    assert np.array_equal(found.cumulative([0.0, scale], width), found.cumulative([0.0, scale]))
+
+
 @pytest.mark.parametrize("make", [lambda: 3, lambda: np.random.SeedSequence(3), lambda: np.random.default_rng(3)])
 def test_the_seed_decides(make):
     matrix, _ = symmetric(like_a_hessian(40))
@@ -186,6 +193,11 @@ def test_the_seed_decides(make):
         (lambda: spectral_density(np.eye(3)).density([0.0], 0), "width must be positive and finite, got 0"),
         (lambda: spectral_density(np.eye(3)).density([np.nan], 1), "points must be finite, got nan"),
         (lambda: spectral_density(np.eye(3)).cumulative([0.0], -1), "width must be non-negative and finite, got -1"),
+        (
+            lambda: spectral_density(np.diag([-1e200, 1e200]), rng=0).moment(3),
+            "power must keep the powers of the nodes",
+        ),
+        (lambda: spectral_density(np.eye(1)).density([1.0], 1e-320), "width must be large enough for a finite density"),
         (lambda: spectral_density(np.eye(3)).moment(-1), "power must be a whole number >= 0, got -1"),
         (lambda: spectral_density(np.eye(3)).moment(0.5), "power must be a whole number >= 0, got 0.5"),
     ],

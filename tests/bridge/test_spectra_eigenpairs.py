@@ -225,6 +225,30 @@ def test_a_first_product_that_is_zero_does_not_set_the_scale(which, scale):
     assert found.values / scale == pytest.approx([2, 2, 2] if which == "largest" else [-1, -1, -1], rel=1e-12)
 
 
+@pytest.mark.parametrize(("dtype", "small"), [("float32", 1e-25), ("float64", 1e-200)])
+@pytest.mark.parametrize("which", ["largest", "smallest", "magnitude"])
+def test_a_start_near_the_null_space_does_not_set_the_scale(which, dtype, small):
+    """Squares of numbers in units of its product would overflow."""
+    values = np.concatenate([[small], np.linspace(1, 2, 20), np.linspace(-3, -2, 20)])
+    operator = Counted(np.diag(values).astype(dtype), backend("numpy", dtype))
+    found = top_eigenpairs(operator, 2, rng=0, start=np.eye(41)[:, 0], which=which, max_products=120)
+    assert found.converged
+    # 20 eps in the residual, and half an eps for rounding the matrix
+    allowed = 3 * max(1e-8, 21 * float(np.finfo(dtype).eps))
+    assert found.values == pytest.approx(wanted(values, which, 2), abs=allowed)
+    assert found.products == operator.vectors
+    few = top_eigenpairs(operator, 2, rng=0, start=np.eye(41)[:, 0], which=which, max_products=5)
+    assert few.values.shape == (2,)
+    assert not few.converged
+
+
+@pytest.mark.parametrize("which", ["largest", "smallest"])
+def test_values_a_few_tolerances_apart_are_told_apart(which):
+    """Copies of 1 and of -1 in units of 1e8, of which a Krylov space finds one each at first."""
+    matrix, _ = symmetric(np.where(np.arange(60) < 3, 1e8, 1.0) * np.where(np.arange(60) % 2, 1, -1))
+    check(top_eigenpairs(matrix, 9, rng=0, which=which, block=1, search=None), matrix, which)
+
+
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
 def test_a_start_counts_whatever_its_scale_and_its_copies_do_not(scale):
     matrix, basis = symmetric(np.concatenate([[20.0], np.random.default_rng(0).uniform(-1, 1, 200)]))

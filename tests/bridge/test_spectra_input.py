@@ -21,6 +21,11 @@ from quadlab.bridge.spectra import top_eigenpairs
         (np.eye(3), {"search": 0}, "search must be a whole number >= 1, got 0"),
         (np.eye(3), {"tolerance": 0}, r"tolerance must be in \(0, 1\), got 0"),
         (np.eye(3), {"which": "top"}, 'which must be "largest", "smallest" or "magnitude", got \'top\''),
+        (
+            np.eye(3),
+            {"which": ["largest"]},
+            'which must be "largest", "smallest" or "magnitude", got \\[\'largest\'\\]',
+        ),
         (np.eye(3), {"rng": "seed"}, "rng must be None, a non-negative int, a SeedSequence or a Generator, got 'seed'"),
         (np.eye(3), {"rng": -1}, "rng must be None, a non-negative int"),
         (np.eye(3), {"rng": True}, "rng must be None, a non-negative int"),

@@ -5,17 +5,20 @@ import re
 import array_api_strict
 import numpy as np
 import pytest
-from training_problems import classifier, iterates
+from training_problems import classifier, iterates, quadratic
 
 from quadlab.bridge import host
 from quadlab.bridge.arrays import Backend
 from quadlab.bridge.training import (
     Recorder,
     Rule,
+    TrainingDiverged,
     checkpoints,
+    explicit_gradient_regularization,
     exponential_average,
     gradient_descent,
     ivon,
+    modified_flow,
     nesterov,
     sam,
     tail_average,
@@ -32,6 +35,7 @@ RULES = [
     ivon(0.05, 100, 0.5, weight_decay=0.01, hessian_decay=0.9, batch_size=5),
     sam(0.2, 0.1),
 ]
+EVERY_RULE = [*RULES, gradient_descent(0.2), explicit_gradient_regularization(0.2, 0.05), modified_flow(0.05, 0.3)]
 START = classifier().network.initial(1)
 ROUNDING = 500 * np.finfo(float).eps
 
@@ -79,6 +83,113 @@ def test_a_longer_run_continues_a_shorter_one(rule, dtype, tmp_path):
     assert_same(whole, continued)
     finished = train(problem, rule, START, 13, checkpoint=path, resume=True, **options)
     assert_same(whole, finished)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("rule", EVERY_RULE, ids=str)
+def test_a_run_goes_on_from_its_result(rule, dtype):
+    problem, options = classifier(dtype), settings(dtype)
+    whole, first = train(problem, rule, START, 13, **options), train(problem, rule, START, 6, **options)
+    before = {name: np.array(value) for name, value in first.state.items()}
+    for middle in (8, 9):
+        # steps 6 and 9 are those of a record
+        half = train(problem, rule, first, middle, **(options | {"rng": None}))
+        assert_same(whole, train(problem, rule, half, 13, **(options | {"rng": None})))
+    assert first.step == 6
+    assert list(first.history["loss"].steps) == [0, 2, 4, 6]
+    assert all((value == first.state[name]).all() for name, value in before.items())
+
+
+def test_a_run_goes_on_with_other_settings():
+    """Heavy ball takes up no velocity after descent, and gets on with its own at another rate."""
+    problem, other = classifier(), gradient_descent(0.1, 0.5)
+    first = train(problem, gradient_descent(0.2), START, 3)
+    second = train(problem, gradient_descent(0.3, 0.8), first, 5)
+    assert (second.parameters == train(problem, gradient_descent(0.3, 0.8), first.parameters, 2).parameters).all()
+    third = train(problem, other, second, 6, recorder=Recorder(), averages=[tail_average(6)])
+    velocity = 0.5 * second.state["velocity"] - 0.1 * problem.gradient(second.parameters)
+    assert (third.parameters == second.parameters + velocity).all()
+    assert (third.averages["tail_average(6)"] == third.parameters).all()
+    # displacements are from the start of the run
+    distance = np.linalg.norm(second.parameters - START)
+    assert third.history["displacement"].steps[0] == 5
+    assert third.history["displacement"].values[0] == pytest.approx(distance, rel=1e-15)
+    assert (train(problem, other, third, 7).history["loss"].values == third.history["loss"].values).all()
+    assert list(train(problem, other, third, 7, recorder=Recorder()).history["loss"].steps) == [5, 6, 7]
+
+
+def test_a_run_that_diverged_goes_on_from_its_last_finite_iterate():
+    def breaks(problem, parameters, state, rng):
+        return parameters + (np.inf if state.get("steps", 0) == 2 else 1.0), {"steps": state.get("steps", 0) + 1}
+
+    with pytest.raises(TrainingDiverged) as caught:
+        train(classifier(), breaks, START, 9, recorder=Recorder())
+    again = train(classifier(), gradient_descent(0.1), caught.value.training, 4, recorder=Recorder())
+    assert list(again.history["loss"].steps) == [0, 1, 2, 3, 4]
+    assert (again.parameters == train(classifier(), gradient_descent(0.1), START + 1.0 + 1.0, 2).parameters).all()
+
+
+def test_a_generator_may_be_given_for_what_follows():
+    problem, rule = classifier(), variational_gradient_descent(0.2, 0.01)
+    first = train(problem, rule, START, 3, rng=5)
+    given = train(problem, rule, first, 5, rng=np.random.default_rng(8))
+    assert (given.parameters == train(problem, rule, first.parameters, 2, rng=8).parameters).all()
+    assert (given.parameters != train(problem, rule, first, 5).parameters).any()
+
+
+def test_what_a_caller_draws_later_changes_nothing():
+    """Nor what becomes of the array that the run began with, from which displacements count."""
+    problem, rule, generator = classifier(), variational_gradient_descent(0.2, 0.01), np.random.default_rng(5)
+    start = START.copy()
+    first = train(problem, rule, start, 3, rng=generator, recorder=Recorder())
+    generator.standard_normal(10)
+    start *= 0
+    assert_same(
+        train(problem, rule, first, 5, recorder=Recorder()), train(problem, rule, START, 5, rng=5, recorder=Recorder())
+    )
+
+
+def test_rules_that_change_their_state_leave_an_earlier_result_alone():
+    def step(problem, parameters, state, rng):
+        state["sum"] += problem.gradient(parameters)
+        return parameters - 0.1 * state["sum"], state
+
+    problem, rule = classifier(), Rule("in place", step, lambda problem: {"sum": np.zeros(31)})
+    first = train(problem, rule, START, 3)
+    ends = [train(problem, rule, first, 5).parameters for _ in range(2)]
+    assert (ends[0] == ends[1]).all()
+    assert (ends[0] == train(problem, rule, START, 5).parameters).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": 2}, "steps must be at least the 3 that the run has made already, got 2"),
+        ({"averages": [tail_average(3)]}, "averages must be those of the run, or start after its step 3, got tail_av"),
+        ({"problem": quadratic()[0]}, "parameters must have shape (8,), got (31,)"),
+        ({"recorder": Recorder(sharpness=2)}, "eigenvalues must keep its shape (1,), got (2,) at step 4"),
+    ],
+)
+def test_what_cannot_go_on_is_refused(arguments, message):
+    first = train(classifier(), gradient_descent(0.2), START, 3, recorder=Recorder(sharpness=1))
+    fit = {"problem": classifier(), "rule": gradient_descent(0.2), "parameters": first, "steps": 5}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        train(**(fit | arguments))
+
+
+@pytest.mark.parametrize("steps", [4, 5])
+def test_eigenvectors_between_their_steps_come_back(steps, tmp_path):
+    """With the preconditioner that they were found with, which the rule has changed since."""
+    recorder = Recorder(
+        sharpness=2, schedule={"sharpness": 4, "gradient_projections": 1, "eigenvectors": 3},
+        preconditioner=lambda state: state["hessian"] + 0.01,
+    )  # fmt: skip
+    problem, rule, options = classifier(), EVERY_RULE[5], {"recorder": recorder, "rng": 3}
+    whole = train(problem, rule, START, 10, **options)
+    path = tmp_path / "run.npz"
+    half = train(problem, rule, START, steps, checkpoint=path, **options)
+    assert_same(whole, train(problem, rule, START, 10, checkpoint=path, resume=True, **options))
+    assert_same(whole, train(problem, rule, half, 10, recorder=recorder))
 
 
 @pytest.mark.parametrize("bits", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
@@ -132,6 +243,25 @@ def test_a_stopped_run_stops_again(tmp_path):
     stopped = train(classifier(), RULES[1], START, 500, checkpoint_every=2, **options)
     assert 2 < stopped.step < 500
     assert_same(stopped, train(classifier(), RULES[1], START, 500, resume=True, **options))
+
+
+def test_a_stopped_run_is_saved_where_it_stopped(tmp_path):
+    path = tmp_path / "run.npz"
+    options = settings(checkpoint=path)
+    stopped = train(classifier(), RULES[1], START, 500, stop=lambda latest: latest["displacement"] > 1.0, **options)
+    with np.load(path) as file:
+        assert (file["parameters"] == stopped.parameters).all()
+    steps = stopped.step + 3
+    assert_same(
+        train(classifier(), RULES[1], START, steps, **settings()),
+        train(classifier(), RULES[1], START, steps, resume=True, **options),
+    )
+
+
+def test_the_order_of_a_schedule_is_no_other_recorder(tmp_path):
+    for schedule in ({"loss": 2, "accuracy": 0}, {"accuracy": 0, "loss": 2}):
+        options = {"recorder": Recorder(schedule=schedule), "checkpoint": tmp_path / "run.npz", "resume": True}
+        assert train(classifier(), RULES[0], START, 3, rng=0, **options).step == 3
 
 
 def test_states_of_any_numbers_come_back_as_they_were(tmp_path):
@@ -191,7 +321,7 @@ def test_a_failed_write_leaves_the_file_before(tmp_path, monkeypatch):
         ({"problem": classifier(activation="relu")}, "is of the problem "),
         ({"averages": [tail_average(5)]}, "is of the averages tail_average(4), exponential_average(0.9), got tail"),
         ({"recorder": None}, "is of the recorder every 2, "),
-        ({"steps": 6}, "steps must be at least the 7 of the checkpoint "),
+        ({"steps": 6}, "steps must be at least the 7 that the run has made already, got 6"),
     ],
 )
 def test_another_run_is_not_continued(changed, message, tmp_path):

@@ -1,5 +1,7 @@
 """The flow of a gradient penalty against an integrator that shares no code, and points of equal loss on known paths."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,43 @@ def test_points_of_a_loss_are_found_between_the_four_nearest_points():
     assert abs(found[0] - np.exp(1.6)) <= np.exp(2) / 24 * 0.35 * 0.1 * 0.15 * 0.4
 
 
-@pytest.mark.parametrize("loss", [1.5, 0.04, float("nan")])
+@pytest.mark.parametrize(
+    ("losses", "used"),
+    [
+        ([0.9, 0.5, 0.6, 0.3, 0.2, 0.1], [2, 3, 4]),
+        ([0.9, 0.51, 0.5, 0.3, 0.2, 0.1], [2, 3, 4]),
+        ([0.9, 0.7, 0.5, 0.3, 0.35, 0.1], [1, 2, 3]),
+        ([0.9, 0.7, 0.5, 0.3, 0.299, 0.1], [1, 2, 3]),
+        ([0.9, 0.7, 0.5, 0.3, 0.0], [1, 2, 3]),
+        ([0.6, 0.5, 0.5, 0.3], [2, 3]),
+        ([0.5, 0.3, 0.2, 0.1], [0, 1, 2, 3]),
+        ([0.5, 0.3, 0.2, 0.21], [0, 1, 2]),
+    ],
+)
+def test_points_where_the_loss_does_not_fall_are_left_out(losses, used):
+    """Lagrange's polynomial, through the others."""
+    heights, path = np.log(losses[: len(losses) - (losses[-1] == 0)]), np.arange(1.0, len(losses) + 1)[:, None] ** 2
+    expected = sum(
+        path[i] * np.prod([(np.log(0.4) - heights[j]) / (heights[i] - heights[j]) for j in used if j != i])
+        for i in used
+    )
+    assert LossPath(np.array(losses), path).at(0.4) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (float("nan"), "loss must be positive and finite, got nan"),
+        ("low", "loss must be positive and finite, got 'low'"),
+        (0.25, "loss must lie between positive losses of the path, got 0.25 before 0.0"),
+    ],
+)
+def test_a_loss_that_cannot_be_met_is_refused(loss, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        LossPath(np.array([1.0, 0.5, 0.0]), np.eye(3)).at(loss)
+
+
+@pytest.mark.parametrize("loss", [1.5, 0.04])
 def test_a_loss_off_the_path_is_refused(loss):
     path = LossPath(np.array([1.0, 0.5, 0.05]), np.eye(3))
     with pytest.raises(ValueError, match=r"loss must lie on the path, from 1 to 0\.05, got"):

@@ -11,6 +11,7 @@ from training_problems import classifier, iterates, quadratic
 from quadlab.bridge import host
 from quadlab.bridge.arrays import Backend
 from quadlab.bridge.training import (
+    Average,
     Recorder,
     Rule,
     TrainingDiverged,
@@ -136,6 +137,21 @@ def test_averages_of_the_iterates():
     np.testing.assert_allclose(training.averages["exponential_average(0.8)"], weights @ path, rtol=0, atol=ROUNDING)
 
 
+def test_an_average_may_change_the_array_it_is_given():
+    def add(step, parameters, average):
+        average += parameters
+        return average
+
+    plain = train(classifier(), gradient_descent(0.2), START, 4, recorder=keeps_parameters())
+    summed = train(classifier(), gradient_descent(0.2), START, 4, averages=[Average("sum", 1, add)])
+    assert (summed.parameters == plain.parameters).all()
+    path = plain.history["iterate"].values[1:]
+    np.testing.assert_allclose(summed.averages["sum"], path.sum(axis=0), rtol=0, atol=ROUNDING)
+    last = train(classifier(), gradient_descent(0.2), START, 4, averages=[tail_average(4)])
+    last.averages["tail_average(4)"][...] = 0
+    assert (last.parameters == plain.parameters).all()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_divergence_says_at_which_step_and_keeps_the_records(dtype):
     problem, _, _ = quadratic(dtype=dtype)
@@ -246,8 +262,22 @@ def test_a_large_run_announces_its_memory(capsys, monkeypatch):
         ({"rule": lambda p, w, s, r: (w[:3], s)}, "rule must return parameters of shape (31,), got (3,)"),
         ({"steps": 0}, "steps must be a whole number >= 1, got 0.0"),
         ({"rng": "seed"}, "rng must be None, a non-negative int, a SeedSequence or a Generator, got 'seed'"),
-        ({"averages": [tail_average(1)] * 2}, "averages must be different averages such as tail_average(100), got"),
-        ({"averages": ["tail"]}, "averages must be different averages such as tail_average(100), got ['tail']"),
+        (
+            {"averages": [tail_average(1)] * 2},
+            "averages must be a list of different averages such as tail_average(100)",
+        ),
+        (
+            {"averages": ["tail"]},
+            "averages must be a list of different averages such as tail_average(100), got ['tail']",
+        ),
+        ({"averages": tail_average(1)}, "list of different averages such as tail_average(100), got tail_average(1)"),
+        ({"recorder": "all"}, "recorder must be a Recorder or None, got 'all'"),
+        ({"stop": 3, "recorder": Recorder()}, "stop must be a function of what was recorded latest, got 3"),
+        ({"checkpoint": "."}, "checkpoint must be a file in a folder that exists, got ."),
+        ({"checkpoint": 3}, "checkpoint must be a file in a folder that exists, got 3"),
+        ({"rule": lambda p, w, s, r: w}, "rule must return parameters and a mapping, its state, got "),
+        ({"rule": lambda p, w, s, r: (w, None)}, "and a mapping, its state, got ['ndarray', 'NoneType']"),
+        ({"rule": lambda p, w, s, r: (list(w), s)}, "rule must return parameters of shape (31,), got list"),
         ({"stop": lambda latest: True}, "stop needs a recorder, as it is asked about what was recorded, got None"),
         ({"resume": True}, "resume needs a checkpoint to continue, got None"),
         ({"checkpoint": "no_such_folder/run.npz"}, "checkpoint must be a file in a folder that exists, got no_such"),
@@ -258,6 +288,21 @@ def test_unfit_arguments_are_refused(arguments, message):
     fit = {"rule": gradient_descent(0.2), "parameters": START, "steps": 2}
     with pytest.raises(ValueError, match=re.escape(message)):
         train(classifier(), **(fit | arguments))
+
+
+def test_another_object_is_no_problem():
+    with pytest.raises(ValueError, match="problem must be a quadlab.bridge.Problem, got 'digits'"):
+        train("digits", gradient_descent(0.2), START, 2)
+
+
+def test_rules_that_change_their_arrays_leave_the_last_finite_iterate():
+    def third_breaks(problem, parameters, state, rng):
+        parameters += np.inf if state.get("steps", 0) == 2 else 1.0
+        return parameters, {"steps": state.get("steps", 0) + 1}
+
+    with pytest.raises(TrainingDiverged, match="after step 2: the parameters are no longer finite") as caught:
+        train(classifier(), third_breaks, START, 10)
+    assert (caught.value.training.parameters == START + 1.0 + 1.0).all()
 
 
 @pytest.mark.parametrize(

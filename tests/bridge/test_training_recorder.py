@@ -7,7 +7,16 @@ import pytest
 from training_problems import classifier, quadratic
 
 from quadlab.bridge import Problem
-from quadlab.bridge.training import History, Recorder, gradient_descent, ivon, train, variational_gradient_descent
+from quadlab.bridge.spectra import preconditioned, top_eigenpairs
+from quadlab.bridge.training import (
+    History,
+    Recorder,
+    TrainingDiverged,
+    gradient_descent,
+    ivon,
+    train,
+    variational_gradient_descent,
+)
 
 START = classifier().network.initial(1)
 KEEP = {"iterate": lambda problem, parameters: parameters}
@@ -88,6 +97,76 @@ def test_preconditioned_spectrum_for_ivon():
         np.testing.assert_allclose(found, projections, rtol=0, atol=1e-8 / np.min(np.diff(values[-3:])))
 
 
+NOTHING = dict.fromkeys(("loss", "gradient_norm_squared", "regularizer", "displacement", "accuracy"), 0)
+
+
+def in_pieces(problem, rule, start, pieces, length, rng, diagonal=None):
+    """Sharpness at the start of each piece, and the slope along its eigenvector at each step, by pieces of training."""
+    sharpness, slopes, vectors = [], [], None
+    parameters, state = problem.backend.array(start), rule.start(problem)
+    for _ in range(pieces):
+        operator, scale = problem.hessian(parameters), 1.0
+        if diagonal is not None:
+            operator, scale = preconditioned(operator, diagonal(state)), 1 / np.sqrt(diagonal(state))
+        top = top_eigenpairs(operator, rng=0, start=vectors, tolerance=1e-2)
+        vectors = top.vectors
+        sharpness.append(top.values[0])
+        for _ in range(length):
+            slopes.append((scale * problem.gradient(parameters)) @ vectors[:, 0])
+            parameters, state = rule(problem, parameters, state, rng)
+    return np.array(sharpness), np.array(slopes)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("rule", "diagonal"),
+    [
+        (gradient_descent(0.4, 0.5), None),
+        (variational_gradient_descent(0.4, 0.01, samples=2), None),
+        (ivon(0.05, 100, np.linspace(0.2, 2, 31), hessian_decay=0.9), lambda state: state["hessian"] + 0.1),
+    ],
+    ids=["heavy ball", "variational", "preconditioned"],
+)
+def test_slopes_along_the_latest_eigenvector_at_every_step(rule, diagonal, dtype):
+    problem = classifier(dtype)
+    recorder = Recorder(
+        sharpness=1, tolerance=1e-2, schedule=NOTHING | {"sharpness": 5, "gradient_projections": 1, "eigenvectors": 7},
+        preconditioner=diagonal,
+    )  # fmt: skip
+    history = train(problem, rule, START, 20, rng=np.random.default_rng(6), recorder=recorder).history
+    sharpness, slopes = in_pieces(problem, rule, START, 4, 5, np.random.default_rng(6), diagonal)
+    assert (history["sharpness"].values[:-1] == sharpness).all()
+    assert history["gradient_projections"].values.shape == (21, 1)
+    assert (history["gradient_projections"].values[:-1, 0] == slopes).all()
+    assert (history["gradient_projections"].values[::5] ** 2 == history["gradient_projections_squared"].values).all()
+    # an eigenvector is of norm 1, and the one of step 5 is still the latest at step 7
+    assert list(history["eigenvectors"].steps) == [0, 7, 14]
+    norms = np.linalg.norm(history["eigenvectors"].values, axis=1)
+    np.testing.assert_allclose(norms, 1, rtol=0, atol=40 * float(np.finfo(dtype).eps))
+    if diagonal is None:
+        iterates = train(problem, rule, START, 7, rng=6, recorder=Recorder(extra=KEEP)).history["iterate"].values
+        along = problem.gradient(iterates[6]) @ history["eigenvectors"].values[1][:, 0]
+        assert along == history["gradient_projections"].values[6, 0]
+
+
+def test_what_is_never_recorded_needs_no_sharpness():
+    assert "eigenvectors" not in history_of(Recorder(schedule={"eigenvectors": 0}))
+
+
+def test_projections_begin_with_the_first_eigenvectors():
+    first = train(classifier(), gradient_descent(0.4), START, 3)
+    recorder = Recorder(sharpness=1, schedule={"sharpness": 5, "gradient_projections": 1})
+    history = train(classifier(), gradient_descent(0.4), first, 7, recorder=recorder).history
+    assert list(history["gradient_projections"].steps) == [5, 6, 7]
+
+
+def test_projections_that_overflow_are_divergence():
+    problem, _, _ = quadratic(dtype="float32")
+    recorder = Recorder(sharpness=1, schedule=NOTHING | {"sharpness": 1})
+    with pytest.raises(TrainingDiverged, match="after step 1: gradient_projections_squared is "):
+        train(problem, lambda problem, w, state, rng: (w + 1e25, state), np.ones(8), 3, recorder=recorder)
+
+
 def test_eigenvectors_start_from_those_before(monkeypatch):
     from quadlab.bridge import spectra
 
@@ -163,7 +242,32 @@ def test_a_history_names_what_it_has():
         (lambda: Recorder(0), "every must be a whole number >= 1, got 0.0"),
         (lambda: Recorder(sharpness=-1), "sharpness must be a whole number >= 0, got -1.0"),
         (lambda: Recorder(seed=-1), "seed must be a whole number >= 0, got -1.0"),
-        (lambda: Recorder(tolerance=0), "tolerance must be positive and finite, got 0.0"),
+        (lambda: Recorder(tolerance=0), "tolerance must be in (0, 1), got 0.0"),
+        (lambda: Recorder(tolerance=1), "tolerance must be in (0, 1), got 1.0"),
+        (lambda: Recorder(max_products=0), "max_products must be a whole number >= 1, got 0.0"),
+        (lambda: Recorder(preconditioner=1.0), "preconditioner must be a function of the rule's state, got 1.0"),
+        (lambda: Recorder(extra=[len]), "extra must be a mapping of names, got [<built-in function len>]"),
+        (lambda: Recorder(extra={1: len}), "extra must hold functions under names of their own, got 1: "),
+        (lambda: Recorder(schedule=["loss"]), "schedule must be a mapping of names, got ['loss']"),
+        (lambda: Recorder(schedule={"eigenvectors": 1}), "schedule['eigenvectors'] must be 0 where sharpness is never"),
+        (
+            lambda: Recorder(sharpness=1, schedule={"gradient_projections": 2, "sharpness": 0}),
+            "schedule['gradient_projections'] must be 0 where sharpness is never recorded, got 2",
+        ),
+        (lambda: history_of(Recorder(test=3)), "test must be a problem or None, got 3"),
+        (
+            lambda: history_of(Recorder(extra={"x": lambda problem, w: None})),
+            "x must be real numbers, got dtype object",
+        ),
+        (lambda: history_of(Recorder(extra={"x": lambda problem, w: "a"})), "x must be real numbers, got dtype <U1"),
+        (
+            lambda: history_of(Recorder(extra={"x": lambda problem, w: 1j})),
+            "x must be real numbers, got dtype complex128",
+        ),
+        (
+            lambda: history_of(Recorder(extra={"x": lambda problem, w: [[1], [1, 2]]})),
+            "got rows of unequal length at step 0",
+        ),
         (lambda: Recorder(extra={"loss": len}), "extra must hold functions under names of their own, got 'loss'"),
         (lambda: Recorder(extra={"one": 1}), "extra must hold functions under names of their own, got 'one': 1"),
         (lambda: Recorder(schedule={"los": 1}), "schedule must name quantities among loss, gradient_norm_squared"),

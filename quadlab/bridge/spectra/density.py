@@ -40,10 +40,13 @@ class SpectralDensity:
         """
         width = positive.check_one("width", width)
 
-        def bell(nodes):
-            return np.exp(-((nodes / width) ** 2) / 2) / (width * sqrt(2 * np.pi))
+        def bell(distances):
+            return np.exp(-((distances / width) ** 2) / 2) / (width * sqrt(2 * np.pi))
 
-        return self._mean(points, bell)
+        values, errors = self._mean(points, bell)
+        if not np.isfinite(values).all():
+            raise ValueError(f"width must be large enough for a finite density, got {width}")
+        return values, errors
 
     def cumulative(self, points, width=0.0):
         """The share of the spectrum up to each point, smoothed over `width` >= 0: values, standard errors.
@@ -61,14 +64,20 @@ class SpectralDensity:
         np.float64(8.0)
         """
         power = int(WHOLE.check_one("power", power))
-        return self._over_probes(np.sum(self.weights * self.nodes**power, axis=1))
+        with np.errstate(over="ignore", invalid="ignore"):
+            each = np.sum(self.weights * self.nodes**power, axis=1)
+        if not np.isfinite(each).all():
+            raise ValueError(f"power must keep the powers of the nodes finite, got {power}")
+        return self._over_probes(each)
 
     def _mean(self, points, function):
         points = np.asarray(real.check("points", points))
         each = np.empty((len(self.nodes), points.size))
-        for column, point in enumerate(points.flat):
-            each[:, column] = np.sum(self.weights * function(point - self.nodes), axis=1)
-        values, errors = self._over_probes(each)
+        # what lies many widths away overflows on its way to 0 or 1
+        with np.errstate(over="ignore", invalid="ignore"):
+            for column, point in enumerate(points.flat):
+                each[:, column] = np.sum(self.weights * function(point - self.nodes), axis=1)
+            values, errors = self._over_probes(each)
         return values.reshape(points.shape), errors.reshape(points.shape)
 
     def _over_probes(self, each):

@@ -9,7 +9,7 @@ import numpy as np
 from quadlab.bridge.arrays import host
 from quadlab.bridge.spectra.basis import RitzBasis, combined, orthonormal, transposed
 from quadlab.bridge.spectra.completeness import copies_may_be_missing, steps_needed, unknown
-from quadlab.bridge.spectra.products import generator, here, products_of
+from quadlab.bridge.spectra.products import Outgrown, generator, here, products_of
 from quadlab.theory.intervals import Interval, whole_positive
 
 __all__ = ["EigenResult", "top_eigenpairs"]
@@ -91,7 +91,7 @@ def top_eigenpairs(
     >>> found.values.round(9), found.converged
     (array([3., 1.]), True)
     """
-    if which not in KEYS:
+    if not isinstance(which, str) or which not in KEYS:
         raise ValueError(f'which must be "largest", "smallest" or "magnitude", got {which!r}')
     # the smallest of A are the largest of A divided by a negative scale
     products, random = products_of(operator, sign=-1 if which == "smallest" else 1), generator(rng)
@@ -115,8 +115,14 @@ def top_eigenpairs(
     max_products = _whole("max_products", max_products, max(PRODUCTS_PER_ROW * capacity, least))
     if max_products < least:
         raise ValueError(f"max_products must be at least {least} for these k and block, got {max_products}")
-    ritz = RitzBasis(products, capacity)
-    return _Search(ritz, k, which, tolerance, block, random, randoms, limit).run(first, max_products)
+    while True:
+        ritz = RitzBasis(products, capacity)
+        search = _Search(ritz, k, which, tolerance, block, random, randoms, limit)
+        try:
+            return search.run(first, max(max_products, products.count + least))
+        except Outgrown:
+            # a start close to the null space had set the scale; the products know a better one now
+            continue
 
 
 def _whole(name, value, default):
@@ -200,7 +206,7 @@ class _Search:
 
     def _complete(self, pairs):
         """Whether the random directions were followed for long enough, and whether nothing is missing then."""
-        closeness = 10 * self.tolerance * self.norm
+        closeness = self.tolerance * self.norm
         sizes, fresh = KEYS[self.which](pairs.values), unknown(pairs.values, self.known, closeness)
         dimension, k, two_sided = self.basis.products.dimension, self.k, self.which == "magnitude"
         needed = steps_needed(sizes, pairs.residuals, fresh, k, dimension, self.randoms, two_sided)

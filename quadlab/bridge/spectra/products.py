@@ -1,7 +1,7 @@
 """What the spectra accept as an operator, and its products with blocks of row vectors."""
 
 from dataclasses import dataclass
-from math import frexp
+from math import frexp, isfinite
 from typing import Any
 
 import array_api_compat
@@ -9,7 +9,11 @@ import numpy as np
 
 from quadlab.bridge.arrays import Backend, backend, backend_of, host, namespace
 
-__all__ = ["Products", "generator", "here", "products_of"]
+__all__ = ["Outgrown", "Products", "generator", "here", "products_of"]
+
+
+class Outgrown(ArithmeticError):
+    """A product is far too large for the scale that an earlier one set. From now on the scale is its own."""
 
 
 @dataclass
@@ -41,13 +45,17 @@ class Products:
         if not namespace(product).isdtype(product.dtype, ("bool", "integral", "real floating")):
             raise ValueError(f"operator @ vectors must be real, got dtype {product.dtype}")
         product = self.backend.array(product)
-        if not bool(xp.all(xp.isfinite(product))):
+        largest = float(xp.max(xp.abs(product)))
+        if not isfinite(largest):
             raise ValueError("operator @ vectors must be finite, got NaN or infinity")
         self.count += rows.shape[0]
-        if not self.scaled:
-            largest = float(xp.max(xp.abs(product)))
-            self.scaled = largest > 0
-            self.scale = self.sign * 2.0 ** (frexp(largest)[1] - 1) if self.scaled else 1.0
+        # up to the fourth root of the largest number, so that sums of squares stay far from overflow
+        growth = frexp(largest)[1] - frexp(self.scale)[1]
+        outgrown = self.scaled and growth > np.finfo(self.backend.dtype).maxexp // 4
+        if largest > 0 and (outgrown or not self.scaled):
+            self.scaled, self.scale = True, self.sign * 2.0 ** (frexp(largest)[1] - 1)
+        if outgrown:
+            raise Outgrown("operator @ vectors grew from hardly anything")
         return xp.permute_dims(product, (1, 0)) / self.scale
 
     def random(self, rng, count):

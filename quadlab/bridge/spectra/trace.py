@@ -42,7 +42,8 @@ def trace(operator, *, rng=None, products=60):
     -------
     Trace. standard_error = sqrt(s^2 / m + c), with the sample variance s^2 of the t_i, which alone is too small, as
     they depend on each other, and c the mean over pairs of (t_i - t_i without w_j) (t_j - t_j without w_i): its square
-    is unbiased. If the rank is below m the value is exact and the error 0, but for rounding.
+    is unbiased. If the rank is below m, but for rounding, the value is that of the range found, and the error bounds
+    what eigenvalues in the rounding add up to.
 
     Raises
     ------
@@ -79,7 +80,8 @@ def _leave_one_out(multiply, vectors):
     basis = multiply.backend.array(left[:, :rank].T) @ transposed(tall)
     inner = _small(basis @ transposed(multiply(basis))) if rank else np.zeros((0, 0))
     if rank < count:
-        return np.full(count, np.trace(inner)), 0.0
+        # |tr((1 - P) A (1 - P))| <= sqrt(n) |(1 - P) A|_F, and what was cut off A w has mean square |(1 - P) A|_F^2
+        return np.full(count, np.trace(inner)), dimension * float(np.sum(sizes[rank:] ** 2)) / (count - rank)
     squared = _small(xp.sum(vectors * vectors, axis=1))
     quadratic = _small(xp.sum(vectors * images, axis=1))
     inside, image = _small(basis @ transposed(vectors)), _small(basis @ transposed(images))

@@ -10,7 +10,8 @@ from zlib import crc32
 import numpy as np
 
 from quadlab.bridge.arrays import host
-from quadlab.bridge.training.history import History, Log
+from quadlab.bridge.training.history import History
+from quadlab.bridge.training.recorder import MEMORY
 
 __all__ = ["exists", "identity", "load", "save"]
 
@@ -47,11 +48,8 @@ def save(path, identity, run):
             numbers[name] = value
         else:
             raise ValueError(f"a rule's state must hold arrays and numbers to be saved, got {name!r}: {value!r}")
-    if run.recording is not None:
-        arrays["start"] = run.recording.start
-        arrays |= {f"history/{name}": array for name, array in run.recording.log.history().arrays().items()}
-        if run.recording.vectors is not None:
-            arrays["vectors"] = run.recording.vectors
+    arrays |= {f"history/{name}": array for name, array in run.recording.log.history().arrays().items()}
+    arrays |= run.recording.memory
     text = {"format": FORMAT, "identity": identity, "step": run.step, "state": numbers}
     text["rng"] = run.rng.bit_generator.state
     path = Path(path).absolute()
@@ -86,10 +84,8 @@ def load(path, identity, run):
     state = {name: _restored(array, here) for name, array in _under("state/", arrays).items()}
     run.state = state | text["state"]
     run.averages = {name: here.array(array) for name, array in _under("average/", arrays).items()}
-    if run.recording is not None:
-        run.recording.start = here.array(arrays["start"])
-        run.recording.log = Log(History.of_arrays(_under("history/", arrays)))
-        run.recording.vectors = here.array(arrays["vectors"]) if "vectors" in arrays else None
+    memory = {name: here.array(arrays[name]) for name in MEMORY if name in arrays}
+    run.recording.go_on(History.of_arrays(_under("history/", arrays)), memory)
 
 
 def _under(prefix, arrays):

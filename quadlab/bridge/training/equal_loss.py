@@ -12,6 +12,8 @@ from quadlab.theory.intervals import non_negative, positive, whole_positive
 
 __all__ = ["LossPath", "loss_path", "modified_flow"]
 
+LEAST_FALL = 0.1
+
 
 def modified_flow(strength=0.0, time_step=1.0):
     """Runge-Kutta steps of order four on the gradient flow of E + mu |grad E|^2:  w' = -g - 2 mu H g.
@@ -59,12 +61,25 @@ class LossPath:
     parameters: Any
 
     def at(self, loss):
-        """Parameters where the run has a loss: the cubic in log loss through the four points around it."""
-        if not self.losses[-1] < loss <= self.losses[0]:
-            raise ValueError(f"loss must lie on the path, from {self.losses[0]:g} to {self.losses[-1]:g}, got {loss}")
-        first = max(int(np.argmax(self.losses < loss)) - 2, 0)
-        near = np.log(self.losses[first : first + 4] / loss)
-        return np.polyfit(near, self.parameters[first : first + 4], len(near) - 1)[-1]
+        """Parameters where the run first has a loss > 0: the cubic in log loss through the four points around it.
+
+        Beyond the two next to it points count only as long as the loss falls by a tenth of what it falls between these:
+        a cubic through points that rise, or hardly fall, says nothing about what lies between others.
+        """
+        losses, loss = self.losses, positive.check_one("loss", loss)
+        if not losses[-1] < loss <= losses[0]:
+            raise ValueError(f"loss must lie on the path, from {losses[0]:g} to {losses[-1]:g}, got {loss}")
+        below = int(np.argmax(losses < loss))
+        if losses[below] <= 0:
+            raise ValueError(f"loss must lie between positive losses of the path, got {loss} before {losses[below]}")
+        least = (losses[below - 1] / losses[below]) ** LEAST_FALL
+        lowest, first, last = max(below - 2, 0), below - 1, below
+        while first > lowest and losses[first - 1] > least * losses[first]:
+            first -= 1
+        while last < min(lowest + 3, len(losses) - 1) and losses[last] > least * losses[last + 1] > 0:
+            last += 1
+        near = np.log(losses[first : last + 1] / loss)
+        return np.polyfit(near, self.parameters[first : last + 1], len(near) - 1)[-1]
 
 
 def loss_path(problem, rule, parameters, last, *, every=1, most_steps=20_000):

@@ -77,13 +77,22 @@ class Log:
         self._values = {name: list(series.values) for name, series in dict(history).items()}
 
     def add(self, step, name, value):
-        """One more value of a quantity, of the shape of those before."""
-        value = np.array(host(value))
+        """One more value of a quantity, numbers of the shape of those before."""
+        try:
+            value = np.array(host(value))
+        except ValueError:
+            raise ValueError(f"{name} must be numbers, got rows of unequal length at step {step}") from None
+        if value.dtype.kind not in "biuf":
+            raise ValueError(f"{name} must be real numbers, got dtype {value.dtype} at step {step}")
         values = self._values.setdefault(name, [])
         if values and np.shape(values[0]) != value.shape:
             raise ValueError(f"{name} must keep its shape {np.shape(values[0])}, got {value.shape} at step {step}")
         values.append(value)
         self._steps.setdefault(name, []).append(step)
+
+    def has(self, step, name):
+        """Whether a quantity was recorded at a step, or after it."""
+        return name in self._steps and self._steps[name][-1] >= step
 
     @property
     def latest(self):

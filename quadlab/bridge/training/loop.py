@@ -1,51 +1,21 @@
 """The training loop."""
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from quadlab.bridge.spectra.products import generator, here
 from quadlab.bridge.training import checkpoints
 from quadlab.bridge.training.averages import Average
-from quadlab.bridge.training.history import History
 from quadlab.bridge.training.progress import bar
-from quadlab.bridge.training.quantities import Evaluations
-from quadlab.bridge.training.recorder import Recording
-from quadlab.bridge.training.rule import Rule, rule_of
+from quadlab.bridge.training.recorder import Recorder
+from quadlab.bridge.training.rule import rule_of
+from quadlab.bridge.training.run import TrainingDiverged, begin
 from quadlab.theory.intervals import whole_positive
 
-__all__ = ["Training", "TrainingDiverged", "train"]
+__all__ = ["train"]
 
 LARGE_RUN = 2**30
-
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """Where a training run ended: after `step` steps, the averages by name, and the history of the recorder."""
-
-    parameters: Any
-    state: Mapping[str, Any]
-    step: int
-    history: History
-    averages: Mapping[str, Any]
-
-    def __repr__(self):
-        return f"Training({self.step} steps, {self.history!r})"
-
-
-class TrainingDiverged(ArithmeticError):
-    """Numbers overflowed. `training` is the run up to its last finite parameters, with all that was recorded."""
-
-    def __init__(self, reason, training):
-        self.reason, self.training = reason, training
-        super().__init__(f"training diverged after step {training.step}: {reason}; lower the learning rate")
-
-    def __reduce__(self):
-        return type(self), (self.reason, self.training)
 
 
 def train(
@@ -70,12 +40,15 @@ def train(
     problem : a `quadlab.bridge.Problem`.
     rule : `gradient_descent(0.1)` and the like, or any function (problem, parameters, state, rng) ->
         (parameters, state): see the example.
-    parameters : (n,), finite; not changed.
+    parameters : (n,), finite; not changed. Or the Training of an earlier call, which goes on: its state, random
+        numbers, averages and history, so that with the same settings the result is that of one long run. The rule
+        and the recorder may be others; what the state lacks for the rule starts anew.
     steps : whole number, counted from the start of the run, also of a continued one.
-    rng : SPEC 7; for minibatches and noise, drawn by NumPy and transferred, so that every backend sees the same.
+    rng : SPEC 7; for minibatches and noise, drawn by NumPy and transferred, so that every backend sees the same. None
+        goes on with the generator of a Training.
     recorder : a `Recorder`.
     averages : of the iterates, as `tail_average(1000)` and `exponential_average(0.99)`.
-    checkpoint : an .npz file, written after every `checkpoint_every` steps and at the end.
+    checkpoint : an .npz file, written after every `checkpoint_every` steps and where the run ends or is stopped.
     resume : continue the run in `checkpoint` if there is one; the result is that of a run without the interruption.
     progress : a bar, on a terminal.
     stop : function of the mapping of what was recorded latest; True ends the training, as in
@@ -100,112 +73,67 @@ def train(
     >>> training = train(problem, sign_descent, [2.0, 0.0], steps=3, averages=[tail_average(1)])
     >>> training.parameters, training.averages["tail_average(1)"]
     (array([ 1.125, -0.875]), array([ 1.29166667, -0.70833333]))
+    >>> train(problem, sign_descent, training, steps=4).parameters
+    array([ 1.0625, -0.9375])
     """
     rule, steps = rule_of(rule), int(whole_positive.check_one("steps", steps))
-    _check(averages, recorder, stop, checkpoint, resume)
+    _check(problem, averages, recorder, stop, checkpoint, resume)
     whole_positive.check_one("checkpoint_every", checkpoint_every)
-    run = _start(problem, rule, parameters, averages, recorder, generator(rng))
+    run = begin(problem, rule, parameters, averages, recorder, rng)
     identity = checkpoints.identity(problem, rule, averages, recorder) if checkpoint is not None else None
     if resume and checkpoints.exists(checkpoint):
         checkpoints.load(checkpoint, identity, run)
-        if run.step > steps:
-            raise ValueError(f"steps must be at least the {run.step} of the checkpoint {checkpoint}, got {steps}")
+    if run.step > steps:
+        raise ValueError(f"steps must be at least the {run.step} that the run has made already, got {steps}")
     _announce(problem, recorder)
     with bar(steps, run.step, show=progress) as shown:
         while not _ends(run, steps, stop):
             _advance(run)
-            if checkpoint is not None and (run.step % checkpoint_every == 0 or run.step == steps):
+            if checkpoint is not None and run.step % checkpoint_every == 0:
                 checkpoints.save(checkpoint, identity, run)
             shown(run)
+    if checkpoint is not None:
+        checkpoints.save(checkpoint, identity, run)
     return run.result()
-
-
-@dataclass
-class Run:
-    """A training run in progress."""
-
-    problem: Evaluations
-    rule: Rule
-    kept: tuple[Average, ...]
-    parameters: Any
-    state: Mapping[str, Any]
-    averages: dict[str, Any]
-    rng: np.random.Generator
-    recording: Recording | None = None
-    step: int = 0
-
-    @property
-    def latest(self):
-        """What was recorded latest, by name."""
-        return {} if self.recording is None else self.recording.log.latest
-
-    def result(self):
-        """The run so far."""
-        history = History() if self.recording is None else self.recording.log.history()
-        return Training(self.parameters, self.state, self.step, history, self.averages)
-
-    def average(self):
-        """Take the iterate into the averages."""
-        for kept in self.kept:
-            if self.step == kept.start:
-                self.averages[kept.name] = self.problem.backend.namespace.asarray(self.parameters, copy=True)
-            elif self.step > kept.start:
-                self.averages[kept.name] = kept.update(self.step, self.parameters, self.averages[kept.name])
-
-
-def _start(problem, rule, parameters, averages, recorder, rng):
-    values = here("parameters", parameters, problem.backend)
-    if tuple(values.shape) != (problem.dimension,):
-        raise ValueError(f"parameters must have shape ({problem.dimension},), got {tuple(values.shape)}")
-    recording = None if recorder is None else Recording(recorder, problem, values)
-    # a copy, as a rule may change the array it is given
-    start = problem.backend.namespace.asarray(values, copy=True)
-    run = Run(Evaluations(problem), rule, tuple(averages), start, rule.start(problem), {}, rng, recording)
-    run.average()
-    return run
 
 
 def _ends(run, steps, stop):
     """Record what is due; whether the run is at its end."""
-    if run.recording is not None:
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                recorded = run.recording.record(run.step, run.problem, run.parameters, run.state)
-        except FloatingPointError as error:
-            raise TrainingDiverged(str(error), run.result()) from error
-        if recorded and stop is not None and stop(run.latest):
-            return True
-    return run.step == steps
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            recorded = run.recording.record(run.step, run.problem, run.parameters, run.state)
+    except FloatingPointError as error:
+        raise TrainingDiverged(str(error), run.result()) from error
+    return (recorded and stop is not None and bool(stop(run.latest))) or run.step == steps
 
 
 def _advance(run):
-    problem, size = run.problem, run.problem.dimension
     try:
         # what overflows is announced below
         with np.errstate(all="ignore"):
-            moved, state = run.rule(problem, run.parameters, run.state, run.rng)
-            if tuple(moved.shape) != (size,):
-                raise ValueError(f"rule must return parameters of shape ({size},), got {tuple(moved.shape)}")
-            moved = problem.backend.array(moved)
-            if not np.isfinite(float(problem.backend.namespace.sum(moved))):
-                raise FloatingPointError("the parameters are no longer finite")
+            run.advance()
     except FloatingPointError as error:
         raise TrainingDiverged(str(error), run.result()) from error
-    problem.forget()
-    run.parameters, run.state, run.step = moved, state, run.step + 1
-    run.average()
 
 
-def _check(averages, recorder, stop, checkpoint, resume):
-    names = [getattr(average, "name", None) for average in averages]
-    if not all(isinstance(average, Average) for average in averages) or len(set(names)) < len(names):
-        raise ValueError(f"averages must be different averages such as tail_average(100), got {list(averages)!r}")
+def _check(problem, averages, recorder, stop, checkpoint, resume):
+    if not hasattr(problem, "loss_and_gradient"):
+        raise ValueError(f"problem must be a quadlab.bridge.Problem, got {problem!r}")
+    if recorder is not None and not isinstance(recorder, Recorder):
+        raise ValueError(f"recorder must be a Recorder or None, got {recorder!r}")
+    listed = isinstance(averages, (list, tuple)) and all(isinstance(average, Average) for average in averages)
+    if not listed or len({average.name for average in averages}) < len(averages):
+        raise ValueError(f"averages must be a list of different averages such as tail_average(100), got {averages!r}")
+    if stop is not None and not callable(stop):
+        raise ValueError(f"stop must be a function of what was recorded latest, got {stop!r}")
     if stop is not None and recorder is None:
         raise ValueError("stop needs a recorder, as it is asked about what was recorded, got None")
     if resume and checkpoint is None:
         raise ValueError("resume needs a checkpoint to continue, got None")
-    if checkpoint is not None and not Path(checkpoint).absolute().parent.is_dir():
-        raise ValueError(f"checkpoint must be a file in a folder that exists, got {checkpoint}")
+    if checkpoint is not None:
+        path = Path(checkpoint).absolute() if isinstance(checkpoint, (str, Path)) else None
+        if path is None or path.is_dir() or not path.parent.is_dir():
+            raise ValueError(f"checkpoint must be a file in a folder that exists, got {checkpoint}")
 
 
 def _announce(problem, recorder):

@@ -27,11 +27,10 @@ class Evaluations:
         self._parameters, self._loss, self._gradient = None, 0.0, None
 
     def measure(self, parameters):
-        """The loss and the gradient, remembered until `forget`."""
+        """The loss and the gradient, remembered until `forget`; nobody may change these parameters until then."""
         if not self._knows(parameters):
             self._loss, self._gradient = self.unwrapped.loss_and_gradient(parameters)
-            # a copy, as a rule may change the parameters in place before it asks again
-            self._parameters = self.unwrapped.backend.namespace.asarray(parameters, copy=True)
+            self._parameters = parameters
         return self._loss, self._gradient
 
     def loss_and_gradient(self, parameters):
@@ -103,7 +102,7 @@ QUANTITIES = {
 
 
 def finite(name, value):
-    """The value; FloatingPointError if it is not a finite number."""
-    if not np.isfinite(value):
+    """The value, a number or an array on the host; FloatingPointError if it is not finite."""
+    if not np.all(np.isfinite(value)):
         raise FloatingPointError(f"{name} is {value}")
     return value

@@ -10,6 +10,7 @@ from quadlab.theory.intervals import (
     momentum_range,
     non_negative,
     positive,
+    real,
     refuse,
     whole_positive,
 )
@@ -120,7 +121,7 @@ def ivon(
     delta = non_negative.check_one("weight_decay", weight_decay)
     beta1 = momentum_range.check_one("momentum", momentum)
     beta2 = _decay.check_one("hessian_decay", hessian_decay)
-    first = np.asarray(hessian_initial, dtype=float)
+    first = np.asarray(real.check("hessian_initial", hessian_initial))
     positive.check("hessian_initial + weight_decay", first + delta)
     count, size = int(whole_positive.check_one("samples", samples)), batch_size_of(batch_size)
 
