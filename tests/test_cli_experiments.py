@@ -125,7 +125,8 @@ def test_an_experiment_trains_on_arrays_of_the_user(run, tmp_path):
     rng = np.random.default_rng(0)
     inputs = rng.standard_normal((60, 5))
     np.savez(tmp_path / "mine.npz", inputs=inputs, targets=(inputs[:, 0] > 0).astype(int))
-    code, out, _ = run("verify", "--data", tmp_path / "mine.npz", "--budget", "quick", "--rng", 1, "--out", tmp_path)
+    options = ["--data", tmp_path / "mine.npz", "--budget", "quick", "--rng", 1, "--out", tmp_path]
+    code, out, _ = run("verify", "net.gradient-descent-edge", *options)
     assert code in (0, 1, 2), out
     assert "Dataset(mine, inputs (5,), 2 outputs, 48 to train, 12 to test)" in out
     (entry,) = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())

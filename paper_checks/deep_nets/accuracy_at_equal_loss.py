@@ -46,23 +46,6 @@ def problems(budget, dataset=None):
     )
 
 
-def standardized(dataset):
-    """Each number of the inputs, in rows, shifted and scaled to mean 0 and standard deviation 1 of those to train on.
-
-    So are targets that are numbers.
-    """
-
-    def scaled(name):
-        rows, test = (
-            part.reshape(len(part), -1) for part in (getattr(dataset, name), getattr(dataset, f"test_{name}"))
-        )
-        spread = np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 1)
-        return {name: (rows - rows.mean(axis=0)) / spread, f"test_{name}": (test - rows.mean(axis=0)) / spread}
-
-    targets = scaled("targets") if dataset.targets.ndim == 2 else {}
-    return replace(dataset, **scaled("inputs"), **targets)
-
-
 def course_on_data(problem, start, share):
     """A rate of so much of 2 / sharpness, a tenth of 1 / sharpness, the loss to compare at, and one a little lower.
 
@@ -156,7 +139,7 @@ def on_data(dataset):
     return replace(
         replication(f"{quantity} at three quarters lost", f"{observable} at equal training loss, minus a small rate's"),
         settings=({"share": 1 / 7}, {"share": 1 / 2}),
-        runs=Runs(partial(trained, dataset=standardized(dataset))),
+        runs=Runs(partial(trained, dataset=dataset.standardized())),
     )
 
 

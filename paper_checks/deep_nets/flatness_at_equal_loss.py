@@ -41,18 +41,6 @@ def problem_of(budget, dataset=None):
     return bridge.Problem(network, inputs, targets, loss="cross_entropy" if targets.ndim == 1 else "squared_error")
 
 
-def standardized(dataset):
-    """Inputs in rows, each number with mean 0 and standard deviation 1, and so targets that are numbers."""
-
-    def scaled(values):
-        rows = values.reshape(len(values), -1)
-        spread = np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 1)
-        return (rows - rows.mean(axis=0)) / spread
-
-    targets = dataset.targets if dataset.targets.ndim == 1 else scaled(dataset.targets)
-    return replace(dataset, inputs=scaled(dataset.inputs), targets=targets)
-
-
 def course_on_data(problem, start, steepest, share):
     """A learning rate of so much of 2 / sharpness, a time step, the loss to compare at, and one a little lower.
 
@@ -149,7 +137,7 @@ def on_data(dataset):
     2 / sharpness of each new network. All orders together, log(1 - h l) / (h l), are 1.3 times the next one there.
     """
     settings = ({"share": 1 / 20}, {"share": 1 / 7})
-    runs = Runs(partial(trained, dataset=standardized(dataset)))
+    runs = Runs(partial(trained, dataset=dataset.standardized()))
     return replace(replication("trace", "three quarters lost"), settings=settings, runs=runs, margin=1.3)
 
 

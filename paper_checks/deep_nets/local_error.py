@@ -149,18 +149,6 @@ def second_order(setting, found):
     return (found["learning rate"] * found["sharpness"]) ** 2
 
 
-def standardized(dataset):
-    """Inputs in rows, each number with mean 0 and standard deviation 1, and so targets that are numbers."""
-
-    def scaled(values):
-        rows = values.reshape(len(values), -1)
-        spread = np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 1)
-        return (rows - rows.mean(axis=0)) / spread
-
-    targets = dataset.targets if dataset.targets.ndim == 1 else scaled(dataset.targets)
-    return replace(dataset, inputs=scaled(dataset.inputs), targets=targets)
-
-
 def on_data(dataset):
     """The penalty that a step asks for on other data, standardized, and on at most 300 examples.
 
@@ -168,7 +156,7 @@ def on_data(dataset):
     """
     every = -(-len(dataset.inputs) // 300)
     fewer = replace(dataset, inputs=dataset.inputs[::every], targets=dataset.targets[::every])
-    return replace(THEOREM.simulation, runs=Runs(partial(one_step, dataset=standardized(fewer))))
+    return replace(THEOREM.simulation, runs=Runs(partial(one_step, dataset=fewer.standardized())))
 
 
 def error_claim(direction, statement, mutants):

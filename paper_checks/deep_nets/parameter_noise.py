@@ -46,18 +46,6 @@ def problem_of(budget, dataset=None):
     return bridge.Problem(network, inputs, targets, loss="cross_entropy" if targets.ndim == 1 else "squared_error")
 
 
-def standardized(dataset):
-    """Inputs in rows, each number with mean 0 and standard deviation 1, and so targets that are numbers."""
-
-    def scaled(values):
-        rows = values.reshape(len(values), -1)
-        spread = np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 1)
-        return (rows - rows.mean(axis=0)) / spread
-
-    targets = dataset.targets if dataset.targets.ndim == 1 else scaled(dataset.targets)
-    return replace(dataset, inputs=scaled(dataset.inputs), targets=targets)
-
-
 def cost(problem, weights, kind, noise, noise_sd=NOISE_SD):
     """What each antithetic pair of noise adds to the loss, (pairs,)."""
     clean = problem.loss(weights)
@@ -141,7 +129,7 @@ def on_data(dataset):
     return replace(
         of_traces("additive"),
         settings=({"share": 1 / 20}, {"share": 1 / 4}),
-        runs=Runs(partial(trained_on_data, dataset=standardized(dataset))),
+        runs=Runs(partial(trained_on_data, dataset=dataset.standardized())),
         predict=lambda formula, setting, found: formula(found["noise"], found["additive trace"], np.nan),
         observable="mean loss added by additive noise",
     )

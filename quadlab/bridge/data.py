@@ -3,7 +3,8 @@
 import os
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,26 @@ class Dataset:
         if self.targets.ndim == 2:
             return self.targets.shape[1]
         return int(max(self.targets.max(), self.test_targets.max(initial=0))) + 1
+
+    def standardized(self):
+        """The same data with (x - mean) / standard deviation for each number of the inputs, in rows (N, numbers).
+
+        Mean and deviation are those of the examples to train on; what is constant there is shifted alone. Targets that
+        are numbers are treated alike, labels kept.
+
+        >>> labels, train, test = np.array([0, 1]), np.array([[1.0, 5.0], [3.0, 5.0]]), np.array([[2.0, 6.0]])
+        >>> data = Dataset("two", train, labels, test, labels[:1]).standardized()
+        >>> data.inputs.tolist(), data.test_inputs.tolist()
+        ([[-1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0]])
+        """
+        scaled = {"inputs": self.inputs} | ({"targets": self.targets} if self.targets.ndim == 2 else {})
+        changes: dict[str, Any] = {}
+        for name, values in scaled.items():
+            size = prod(values.shape[1:])
+            rows, test = (part.reshape(len(part), size) for part in (values, getattr(self, f"test_{name}")))
+            center, spread = rows.mean(axis=0), np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 1)
+            changes |= {name: (rows - center) / spread, f"test_{name}": (test - center) / spread}
+        return replace(self, **changes)
 
     def __repr__(self):
         sizes = f"{len(self.inputs)} to train, {len(self.test_inputs)} to test"

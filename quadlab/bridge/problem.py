@@ -123,7 +123,7 @@ class Problem:
 
     def _loss_and_gradient(self, flat):
         total, loss = self.backend.zeros((1, self.dimension)), 0.0
-        for at in self._linearizations(flat):
+        for at in self._linearizations(flat, keep=True):
             loss += float(at.value())
             total = self._joined([array[None, ...] for array in at.gradient()], total)
             # the activations go before the next are made

@@ -132,3 +132,33 @@ def test_digits():
         bridge.digits(1797)
     with refused('scaling must be "standardized" or "range", got None'):
         bridge.digits(scaling=None)
+
+
+def mine(targets, train=16):
+    """Two columns of very different sizes and a constant one."""
+    rng = np.random.default_rng(0)
+    inputs = np.column_stack([rng.normal(5, 3, 24), rng.normal(-2, 1e-3, 24), np.full(24, 7.0)])
+    return bridge.Dataset("mine", inputs[:train], targets[:train], inputs[train:], targets[train:])
+
+
+def test_standardized_data_have_mean_zero_and_deviation_one_where_they_train():
+    data = mine(np.random.default_rng(1).normal(40, 9, (24, 2))).standardized()
+    for values in (data.inputs, data.targets):
+        assert values.mean(axis=0) == pytest.approx(np.zeros(values.shape[1]), abs=1e-9)
+        assert values.std(axis=0)[:2] == pytest.approx([1, 1], rel=1e-9)
+    assert not data.inputs[:, 2].any()
+
+
+def test_examples_to_test_are_scaled_as_those_to_train():
+    given = mine(np.random.default_rng(1).normal(40, 9, (24, 2)))
+    scaled = given.standardized()
+    for name in ("inputs", "targets"):
+        before, after = (np.concat([getattr(d, name), getattr(d, f"test_{name}")])[:, :2] for d in (given, scaled))
+        deviation = getattr(given, name)[:, :2].std(axis=0)
+        np.testing.assert_allclose(np.diff(after, axis=0) * deviation, np.diff(before, axis=0), rtol=1e-9)
+
+
+def test_labels_are_kept_and_images_become_rows():
+    images, labels = np.random.default_rng(2).normal(size=(5, 2, 3, 1)), np.arange(5)
+    data = bridge.Dataset("images", images, labels, images[:0], labels[:0]).standardized()
+    assert (data.inputs.shape, data.test_inputs.shape, data.targets is labels) == ((5, 6), (0, 6), True)

@@ -320,30 +320,12 @@ def test_on_other_data_rates_are_shares_of_the_edge_of_a_new_network(name, targe
         return
     if name == "local_error":
         assert found["penalty"] == pytest.approx(1 / 4, rel=(found["learning rate"] * found["sharpness"]) ** 2)
-    inputs, values = module.standardized(dataset).inputs, module.standardized(dataset).targets
+    inputs, values = dataset.standardized().inputs, dataset.standardized().targets
     loss = "cross_entropy" if targets == "labels" else "squared_error"
     problem = bridge.Problem(bridge.mlp([3, 32, 2]), inputs, values, loss=loss)
     hessian = problem.hessian(problem.network.initial(np.random.SeedSequence(3), weights="normal")).dense()
     share = setting.get("share", module.RATE / 2 if name == "local_error" else None)
     assert found["learning rate"] == pytest.approx(2 * share / np.linalg.eigvalsh(hessian)[-1], rel=1e-4)
-
-
-@pytest.mark.parametrize("name", ENDS)
-def test_other_data_are_standardized(name):
-    dataset = module_of(name).standardized(my_data("numbers"))
-    for values in (dataset.inputs, dataset.targets):
-        assert values.mean(axis=0) == pytest.approx(np.zeros(values.shape[1]), abs=1e-12)
-        assert values.std(axis=0)[:2] == pytest.approx([1, 1], rel=1e-12)
-    assert not dataset.inputs[:, 2].any()
-
-
-def test_examples_to_test_are_scaled_as_those_to_train():
-    given, scaled = my_data("numbers"), module_of("accuracy_at_equal_loss").standardized(my_data("numbers"))
-    for name in ("inputs", "targets"):
-        before, after = (np.concat([getattr(d, name), getattr(d, f"test_{name}")])[:, :2] for d in (given, scaled))
-        assert np.diff(after, axis=0) * getattr(given, name)[:, :2].std(axis=0) == pytest.approx(
-            np.diff(before, axis=0)
-        )
 
 
 @pytest.mark.parametrize("name", ENDS)
