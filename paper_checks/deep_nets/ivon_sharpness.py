@@ -11,7 +11,7 @@ net.variational-edge agreement says that the top direction has settled, not what
 """
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -63,19 +63,25 @@ def going_on(rule, training):
     return replace(rule, start=lambda problem: training.state)
 
 
-def trained(setting, seed, budget):
+def problem_of(budget, dataset=None):
+    """A perceptron with two hidden layers of 50 on the digits, or on another dataset."""
+    dataset = data(EXAMPLES[budget]) if dataset is None else dataset
+    inputs = dataset.inputs.reshape(len(dataset.inputs), -1)
+    network = bridge.mlp([inputs.shape[1], 50, 50, dataset.outputs])
+    return bridge.Problem(network, inputs, dataset.targets, dtype="float32")
+
+
+def trained(setting, seed, budget, dataset=None, initial=INITIAL):
     """Means over the last steps of a training, and how unequal the learned P is."""
     before, steps = STEPS[budget]
     start, noise = map(np.random.default_rng, seed.spawn(2))
-    network = bridge.mlp([64, 50, 50, 10])
-    digits = data(EXAMPLES[budget])
-    problem = bridge.Problem(network, digits.inputs, digits.targets, dtype="float32")
+    problem = problem_of(budget, dataset)
     rate, ess, decay = setting["learning_rate"], setting["effective_sample_size"], setting["hessian_decay"]
     learning, rule = (
-        bridge.ivon(rate, ess, INITIAL, weight_decay=WEIGHT_DECAY, momentum=0.0, hessian_decay=kept)
+        bridge.ivon(rate, ess, initial, weight_decay=WEIGHT_DECAY, momentum=0.0, hessian_decay=kept)
         for kept in (LEARNING_DECAY, decay)
     )
-    learnt = bridge.train(problem, learning, network.initial(start), before, rng=noise)
+    learnt = bridge.train(problem, learning, problem.network.initial(start), before, rng=noise)
     settled = bridge.train(problem, going_on(rule, learnt), learnt.parameters, before, rng=noise)
     sharpness, squares, end = along_top_eigenvector(problem, rule, settled, steps, noise)
     low, high = np.quantile(bridge.host(end.state["hessian"]) + WEIGHT_DECAY, (0.01, 0.99))
@@ -99,6 +105,24 @@ def setting_of(learning_rate, effective_sample_size, hessian_decay):
         "effective_sample_size": effective_sample_size,
         "hessian_decay": hessian_decay,
     }
+
+
+def sharpness_of_new(dataset):
+    """The mean sharpness of four networks before the first step."""
+    problem = problem_of("standard", dataset)
+    starts = map(problem.network.initial, range(4))
+    tops = [bridge.top_eigenpairs(problem.hessian(start), rng=0, tolerance=TOLERANCE) for start in starts]
+    return float(np.mean([top.values[0] for top in tops]))
+
+
+def on_data(dataset):
+    """The same experiment on other data, with the first h in units of the sharpness of a new network.
+
+    Learning rate and effective sample size have no units then; the weight decay stays, being part of the loss.
+    `quadlab verify net.ivon-sharpness --data mine.npz` runs it.
+    """
+    unit = sharpness_of_new(dataset) / sharpness_of_new(data(EXAMPLES["standard"]))
+    return replace(THEOREM.simulation, runs=Runs(partial(trained, dataset=dataset, initial=unit * INITIAL)))
 
 
 def sharpnesses(rng):
@@ -139,6 +163,7 @@ THEOREM = Theorem(
         effective_sample_size=positive.between(1e4, 1e6),
     ),
     formula=edge,
+    on_problem=on_data,
     simulation=Replication(
         predict=lambda formula, setting, run: formula(
             run["mean_square"], setting["learning_rate"], setting["effective_sample_size"]
