@@ -131,7 +131,7 @@ def matches(rng):
 
 RUNS = Runs(trained)
 COMMON = {
-    "settings": (setting_of(1e-4, 3), setting_of(2e-4, 4)),
+    "settings": (setting_of(1e-4, 3), setting_of(3e-4, 8)),
     "runs": RUNS,
     "seeds": {"quick": 6, "standard": 8, "deep": 16},
 }
@@ -159,6 +159,7 @@ THEOREM = Theorem(
     mutants={
         "the squared scale": "scale_squared",
         "the ratio inverted": "scale_squared * (degrees_of_freedom - 2) / degrees_of_freedom",
+        "one multiple for all tails": "1.9 * scale_squared",
         "alpha - 1": "scale_squared * degrees_of_freedom / (degrees_of_freedom - 1)",
         "the deviation's ratio squared": "scale_squared * (degrees_of_freedom / (degrees_of_freedom - 2))**2",
         "twice": "2 * scale_squared * degrees_of_freedom / (degrees_of_freedom - 2)",
@@ -167,7 +168,7 @@ THEOREM = Theorem(
         Claim(
             name="at equal scale tails flatten",
             statement=r"S_{t_\alpha}(q) < S_{\text{Gaussian}}\big(\tfrac q2\,\tfrac{\alpha}{\alpha-2}\big),"
-            r"\text{ which at } \alpha = 4 \text{ has variance } q",
+            r"\text{ which at } \alpha = 3 \text{ has variance } \tfrac32 q",
             kind=UPPER,
             domain=Domain(gaussian=non_negative.between(1, 5)),
             formula=lambda gaussian: gaussian,
@@ -177,7 +178,7 @@ THEOREM = Theorem(
                 margin=0,
                 observable="sharpness with Student-t noise",
                 units="loss / parameter²",
-                **COMMON,
+                **{**COMMON, "settings": COMMON["settings"][:1]},
             ),
             mutants={"by half": "gaussian / 2", "by two thirds": "gaussian / 3"},
         ),
@@ -200,6 +201,7 @@ THEOREM = Theorem(
     ),
     caveats=(
         "Coordinates are independent; tails that all coordinates share are not tested.",
+        "A multiple of the variance between 0.7 and 1.3 is not refuted on 8 seeds.",
         "Sharpness determines the variance poorly: 10 % in S are 25 % in the variance. After 1300 steps the variance"
         " found between the two Gaussian noises was 0.85 +- 0.05 and 1.03 +- 0.13 of the predicted one on 4 seeds, too"
         " wide a spread to decide.",
