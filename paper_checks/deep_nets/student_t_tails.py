@@ -10,7 +10,8 @@ does not see the tails. The noise has thousands of independent coordinates, and 
 parameters share is close to normal. Tails common to all coordinates would be another experiment.
 """
 
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 
 import numpy as np
 
@@ -29,7 +30,8 @@ EXAMPLES = {"quick": 500, "standard": 1000, "deep": 1000}
 BELOW, ABOVE = 0.5, 2.0
 SEEDS_SHOWN = 4
 # the error of an eigenvalue is of the order of the square of its residual, below a tenth of a percent
-RECORDER = bridge.Recorder(every=25, sharpness=1, tolerance=1e-2)
+TOLERANCE = 1e-2
+RECORDER = bridge.Recorder(every=25, sharpness=1, tolerance=TOLERANCE)
 
 
 @cache
@@ -38,20 +40,26 @@ def data(examples):
     return bridge.digits(examples)
 
 
-def trained(setting, seed, budget):
+def problem_of(budget, dataset=None):
+    """A perceptron with two hidden layers of 50 on the digits, or on another dataset."""
+    dataset = data(EXAMPLES[budget]) if dataset is None else dataset
+    inputs = dataset.inputs.reshape(len(dataset.inputs), -1)
+    network = bridge.mlp([inputs.shape[1], 50, 50, dataset.outputs])
+    return bridge.Problem(network, inputs, dataset.targets, dtype="float32")
+
+
+def trained(setting, seed, budget, dataset=None, learning_rate=RATE):
     """Mean sharpness with Student-t noise, and with Gaussian noise of 1/2, 1 and 2 times its variance."""
     before, steps = STEPS[budget]
     start, *noises = seed.spawn(5)
-    network = bridge.mlp([64, 50, 50, 10])
-    digits = data(EXAMPLES[budget])
-    problem = bridge.Problem(network, digits.inputs, digits.targets, dtype="float32")
-    first = network.initial(np.random.default_rng(start))
+    problem = problem_of(budget, dataset)
+    first = problem.network.initial(np.random.default_rng(start))
     variance = variational.student_t_variance(**setting)
     rules = {
-        "student": bridge.variational_gradient_descent(RATE, **setting),
-        "below": bridge.variational_gradient_descent(RATE, BELOW * variance),
-        "same": bridge.variational_gradient_descent(RATE, variance),
-        "above": bridge.variational_gradient_descent(RATE, ABOVE * variance),
+        "student": bridge.variational_gradient_descent(learning_rate, **setting),
+        "below": bridge.variational_gradient_descent(learning_rate, BELOW * variance),
+        "same": bridge.variational_gradient_descent(learning_rate, variance),
+        "above": bridge.variational_gradient_descent(learning_rate, ABOVE * variance),
     }
     found = {}
     for (name, rule), noise in zip(rules.items(), map(np.random.default_rng, noises), strict=True):
@@ -61,6 +69,26 @@ def trained(setting, seed, budget):
             raise ArithmeticError("the top eigenvalue did not converge")
         found[name] = history["sharpness"].values.mean()
     return found
+
+
+def sharpness_of_new(dataset):
+    """The mean sharpness of four networks before the first step."""
+    problem = problem_of("standard", dataset)
+    starts = map(problem.network.initial, range(4))
+    tops = [bridge.top_eigenpairs(problem.hessian(start), rng=0, tolerance=TOLERANCE) for start in starts]
+    return float(np.mean([top.values[0] for top in tops]))
+
+
+def on_data(dataset):
+    """The same experiment on other data, with learning rate and variances in units of 1 / the sharpness at the start.
+
+    The noise along the top eigenvector then moves the outputs of a new network as far as on the digits.
+    `quadlab verify net.student-t-tails --data mine.npz` runs it.
+    """
+    unit = sharpness_of_new(data(EXAMPLES["standard"])) / sharpness_of_new(dataset)
+    evidence = THEOREM.simulation
+    settings = tuple({**s, "scale_squared": unit * s["scale_squared"]} for s in evidence.settings)
+    return replace(evidence, settings=settings, runs=Runs(partial(trained, dataset=dataset, learning_rate=unit * RATE)))
 
 
 def slope(run):
@@ -103,7 +131,7 @@ def matches(rng):
 
 RUNS = Runs(trained)
 COMMON = {
-    "settings": (setting_of(1e-4, 3), setting_of(2e-4, 4)),
+    "settings": (setting_of(1e-4, 3), setting_of(3e-4, 8)),
     "runs": RUNS,
     "seeds": {"quick": 6, "standard": 8, "deep": 16},
 }
@@ -119,6 +147,7 @@ THEOREM = Theorem(
         degrees_of_freedom=Interval(2, np.inf, words="above 2").between(3, 20),
     ),
     formula=variational.student_t_variance,
+    on_problem=on_data,
     simulation=Replication(
         observed=effective_variance,
         # a tenth in S (net.variational-edge) is a quarter in the variance, of which S goes as about the power -0.45
@@ -130,6 +159,7 @@ THEOREM = Theorem(
     mutants={
         "the squared scale": "scale_squared",
         "the ratio inverted": "scale_squared * (degrees_of_freedom - 2) / degrees_of_freedom",
+        "one multiple for all tails": "1.9 * scale_squared",
         "alpha - 1": "scale_squared * degrees_of_freedom / (degrees_of_freedom - 1)",
         "the deviation's ratio squared": "scale_squared * (degrees_of_freedom / (degrees_of_freedom - 2))**2",
         "twice": "2 * scale_squared * degrees_of_freedom / (degrees_of_freedom - 2)",
@@ -138,7 +168,7 @@ THEOREM = Theorem(
         Claim(
             name="at equal scale tails flatten",
             statement=r"S_{t_\alpha}(q) < S_{\text{Gaussian}}\big(\tfrac q2\,\tfrac{\alpha}{\alpha-2}\big),"
-            r"\text{ which at } \alpha = 4 \text{ has variance } q",
+            r"\text{ which at } \alpha = 3 \text{ has variance } \tfrac32 q",
             kind=UPPER,
             domain=Domain(gaussian=non_negative.between(1, 5)),
             formula=lambda gaussian: gaussian,
@@ -148,7 +178,7 @@ THEOREM = Theorem(
                 margin=0,
                 observable="sharpness with Student-t noise",
                 units="loss / parameter²",
-                **COMMON,
+                **{**COMMON, "settings": COMMON["settings"][:1]},
             ),
             mutants={"by half": "gaussian / 2", "by two thirds": "gaussian / 3"},
         ),
@@ -171,6 +201,7 @@ THEOREM = Theorem(
     ),
     caveats=(
         "Coordinates are independent; tails that all coordinates share are not tested.",
+        "A multiple of the variance between 0.7 and 1.3 is not refuted on 8 seeds.",
         "Sharpness determines the variance poorly: 10 % in S are 25 % in the variance. After 1300 steps the variance"
         " found between the two Gaussian noises was 0.85 +- 0.05 and 1.03 +- 0.13 of the predicted one on 4 seeds, too"
         " wide a spread to decide.",

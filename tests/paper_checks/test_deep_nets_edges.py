@@ -208,14 +208,54 @@ def test_at_sams_edge_a_displacement_at_right_angles_to_the_gradient_is_reversed
     assert after / small == pytest.approx(-1, abs=1e-8)
 
 
-def test_on_other_data_the_edges_are_set_by_the_sharpness_of_a_new_network():
-    module = module_of(GRADIENT_DESCENT)
+def other_data():
     values = np.random.default_rng(0).standard_normal((20, 3, 2))
-    dataset = bridge.Dataset("mine", values, values[:, :2, 0], values, values[:, :2, 0])
-    evidence = module.on_data(dataset)
-    problem = bridge.Problem(bridge.mlp([6, 50, 50, 2]), values.reshape(20, 6), dataset.targets)
-    start = top(problem, problem.network.initial(0))[0]
-    edges = [2 / setting["learning_rate"] for setting in evidence.settings]
-    assert edges == pytest.approx([3 * start, 2.25 * start], rel=CLOSE)
-    found = evidence.runs.run({**evidence.settings[0], "steps": 32}, np.random.SeedSequence(0), "quick")
+    return bridge.Dataset("mine", values, values[:, :2, 0], values, values[:, :2, 0])
+
+
+def sharpness_of_new(dataset, networks):
+    """The mean over some networks, before any step."""
+    inputs = dataset.inputs.reshape(len(dataset.inputs), -1)
+    problem = bridge.Problem(bridge.mlp([inputs.shape[1], 50, 50, dataset.outputs]), inputs, dataset.targets)
+    return np.mean([top(problem, problem.network.initial(seed))[0] for seed in range(networks)])
+
+
+@pytest.mark.parametrize(
+    ("theorem", "edge", "networks"),
+    [(GRADIENT_DESCENT, lambda s: 2 / s["learning_rate"], 1), (HEAVY_BALL, lambda s: 3 / s["learning_rate"], 4)],
+    ids=["gradient descent", "heavy ball at momentum 0.5"],
+)
+def test_on_other_data_the_edges_are_set_by_the_sharpness_of_a_new_network(small, theorem, edge, networks):
+    evidence, start = theorem.on_problem(other_data()), sharpness_of_new(other_data(), networks)
+    assert [edge(setting) for setting in evidence.settings] == pytest.approx([3 * start, 2.25 * start], rel=CLOSE)
+    assert {setting.get("momentum", 0.5) for setting in evidence.settings} == {0.5}
+
+
+def test_on_other_data_sams_ascent_moves_the_outputs_as_far_as_on_digits(small):
+    evidence = SAM.on_problem(other_data())
+    start, on_digits = sharpness_of_new(other_data(), 4), sharpness_of_new(FEW, 4)
+    for mine, own in zip(evidence.settings, SAM.simulation.settings, strict=True):
+        assert mine["learning_rate"] * start == pytest.approx(own["learning_rate"] * on_digits, rel=CLOSE)
+        moved, expected = mine["ascent_radius"] ** 2 * start, own["ascent_radius"] ** 2 * on_digits
+        assert moved == pytest.approx(expected, rel=CLOSE)
+
+
+@pytest.mark.parametrize("theorem", [GRADIENT_DESCENT, HEAVY_BALL, SAM], ids=lambda theorem: theorem.id)
+def test_on_other_data_these_are_what_the_network_is_trained_on(small, theorem, monkeypatch):
+    module, problems = module_of(theorem), []
+
+    def spied(problem, *others, **options):
+        problems.append(problem)
+        return train(problem, *others, **options)
+
+    evidence, dataset = theorem.on_problem(other_data()), other_data()
+    monkeypatch.setattr(module, "train", spied)
+    setting = evidence.settings[0]
+    steps = {"steps": STEPS} if "steps" in setting else {}
+    found = evidence.runs.run({**setting, **steps}, np.random.SeedSequence(0), "quick")
     assert np.isfinite(list(found.values())).all()
+    rightly = bridge.Problem(bridge.mlp([6, 50, 50, 2]), dataset.inputs.reshape(20, 6), dataset.targets)
+    start = rightly.network.initial(0)
+    assert problems
+    # in float32, whose losses are sums over 20 examples
+    assert all(problem.loss(start) == pytest.approx(rightly.loss(start), rel=1e-5) for problem in problems)

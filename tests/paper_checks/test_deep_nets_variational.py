@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from inspect import signature
 from itertools import pairwise
 
 import numpy as np
@@ -102,6 +103,62 @@ def test_a_run_follows_its_rules_and_depends_on_its_seed_alone(small, monkeypatc
     if name in ("antithetic_pairs", "student_t_tails"):
         # each rule makes two trainings, the first of them from the common start
         assert all(np.array_equal(start, once[0][1]) for _, start in once[::2])
+
+
+def new_problem(dataset):
+    inputs = dataset.inputs.reshape(len(dataset.inputs), -1)
+    return bridge.Problem(bridge.mlp([inputs.shape[1], 50, 50, dataset.outputs]), inputs, dataset.targets)
+
+
+def sharpness_of_new(dataset):
+    """The mean over four networks, before any step."""
+    problem = new_problem(dataset)
+    starts = map(problem.network.initial, range(4))
+    return np.mean([bridge.top_eigenpairs(problem.hessian(w), rng=1, tolerance=1e-6).values[0] for w in starts])
+
+
+# powers of the sharpness that leave a number without units
+UNITS = {"learning_rate": 1, "noise_variance": 1, "scale_squared": 1}
+UNITS_OF_IVON = {"hessian_initial": -1}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_on_other_data_rules_are_the_same_in_units_of_the_sharpness(small, monkeypatch, name):
+    values = np.random.default_rng(0).standard_normal((20, 3, 2))
+    dataset = bridge.Dataset("mine", values, values[:, :2, 0], values, values[:, :2, 0])
+    evidence, own, made, problems = THEOREMS[name].on_problem(dataset), THEOREMS[name].simulation, [], []
+
+    def remembered(rule):
+        def spied(*values, **options):
+            made.append(dict(signature(rule).bind(*values, **options).arguments))
+            return rule(*values, **options)
+
+        return spied
+
+    def spied(problem, *others, **options):
+        problems.append(problem)
+        return train(problem, *others, **options)
+
+    for rule in (variational_gradient_descent, ivon):
+        monkeypatch.setattr(bridge, rule.__name__, remembered(rule))
+    monkeypatch.setattr(bridge, "train", spied)
+    found = [
+        run(setting, np.random.SeedSequence(1), "quick")
+        for run, settings in ((own.runs.run, own.settings), (evidence.runs.run, evidence.settings))
+        for setting in settings
+    ]
+    assert all(np.isfinite(list(numbers.values())).all() for numbers in found)
+    half, unit = len(made) // 2, sharpness_of_new(FEW) / sharpness_of_new(dataset)
+    units = UNITS_OF_IVON if name == "ivon_sharpness" else UNITS
+    for mine, on_digits in zip(made[half:], made[:half], strict=True):
+        # eigenvalues in float32 with residuals of 1e-2, whose squares are their errors
+        expected = {key: value * unit ** units.get(key, 0) for key, value in on_digits.items() if value is not None}
+        assert {key: value for key, value in mine.items() if value is not None} == pytest.approx(expected, rel=2e-3)
+    rightly = new_problem(dataset)
+    start = rightly.network.initial(0)
+    # in float32, whose losses are sums over 20 examples
+    for problem in problems[len(problems) // 2 :]:
+        assert problem.loss(start) == pytest.approx(rightly.loss(start), rel=1e-5)
 
 
 def test_slopes_are_along_the_latest_top_eigenvector(exact):
