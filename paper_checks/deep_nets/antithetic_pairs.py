@@ -21,7 +21,7 @@ from quadlab.theory.intervals import positive
 from quadlab.verify import LOWER, TIGHT, UPPER, Claim, Domain, Replication, Runs, Theorem
 
 # steps before anything is measured, and steps measured
-STEPS = {"quick": (275, 50), "standard": (700, 500), "deep": (1000, 1000)}
+STEPS = {"quick": (275, 100), "standard": (700, 500), "deep": (1000, 1000)}
 EXAMPLES = {"quick": 500, "standard": 1000, "deep": 1000}
 SEEDS_SHOWN = 2
 # the error of an eigenvalue is of the order of the square of its residual, below a tenth of a percent
@@ -115,7 +115,7 @@ def sharpnesses(rng):
 
 RUNS = Runs(trained)
 SMALL, LARGE = (setting_of(0.4, 1e-4),), (setting_of(0.4, 1e-3),)
-SEEDS = {"quick": 5, "standard": 4, "deep": 8}
+SEEDS = {"quick": 6, "standard": 4, "deep": 8}
 RATE = positive.between(0.1, 1)
 PAIRS = {
     "runs": RUNS,

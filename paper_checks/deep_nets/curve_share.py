@@ -38,25 +38,13 @@ def data(examples):
 
 def along_top_eigenvector(problem, rule, parameters, steps, rng):
     """At each step the latest of the sharpnesses taken every 50 steps, the loss, and (v'g)^2 with the eigenvector v."""
-    sharpness, losses, squares, vectors = [], [], [], None
-    for _ in range(steps // BETWEEN_CHECKS):
-        top = bridge.top_eigenpairs(problem.hessian(parameters), rng=0, start=vectors, tolerance=TOLERANCE)
-        if not top.converged:
-            raise ArithmeticError("the top eigenvalue did not converge")
-        vectors = top.vectors
-
-        def loss_and_slope(problem, parameters, vector=vectors[:, 0]):
-            loss, gradient = problem.loss_and_gradient(parameters)
-            return np.array([loss, gradient @ vector])
-
-        recorder = bridge.Recorder(extra={"both": loss_and_slope}, schedule=NOTHING)
-        training = bridge.train(problem, rule, parameters, BETWEEN_CHECKS, rng=rng, recorder=recorder)
-        parameters = training.parameters
-        loss, slope = training.history["both"].values[:-1].T
-        sharpness.append(np.full(BETWEEN_CHECKS, top.values[0]))
-        losses.append(loss)
-        squares.append(slope**2)
-    return map(np.concatenate, (sharpness, losses, squares))
+    schedule = NOTHING | {"loss": 1, "sharpness": BETWEEN_CHECKS, "gradient_projections": 1}
+    recorder = bridge.Recorder(sharpness=1, tolerance=TOLERANCE, schedule=schedule)
+    history = bridge.train(problem, rule, parameters, steps, rng=rng, recorder=recorder).history
+    if not history["eigenvalues_converged"].values.all():
+        raise ArithmeticError("the top eigenvalue did not converge")
+    sharpness = np.repeat(history["sharpness"].values[:-1], BETWEEN_CHECKS)
+    return sharpness, history["loss"].values[:-1], history["gradient_projections"].values[:-1, 0].astype(float) ** 2
 
 
 def shares(setting, sharpness, losses, squares):

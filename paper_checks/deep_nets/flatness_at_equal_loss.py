@@ -125,7 +125,7 @@ def replication(measure, loss):
         # along an eigenvector the term of order h^2 of the modified equation is up to 2 h lambda / 3 of the first
         scale=next_order,
         margin=1,
-        seeds={"quick": 3, "standard": 4, "deep": 8},
+        seeds={"quick": 4, "standard": 4, "deep": 8},
         observable=f"log {measure} at loss {loss}, minus that of the flow of E",
     )
 

@@ -37,30 +37,21 @@ def data(examples):
     return bridge.digits(examples)
 
 
-def along_top_eigenvector(problem, rule, training, steps, rng):
-    """Preconditioned sharpness every 25 steps, and (u'P^-1/2 g)^2 at each step, with the latest P and u."""
-    sharpness, squares, vectors = [], [], None
-    for _ in range(steps // BETWEEN_CHECKS):
-        diagonal = training.state["hessian"] + WEIGHT_DECAY
-        operator = bridge.preconditioned(problem.hessian(training.parameters), diagonal)
-        top = bridge.top_eigenpairs(operator, rng=0, start=vectors, tolerance=TOLERANCE)
-        if not top.converged:
-            raise ArithmeticError("the top eigenvalue did not converge")
-        vectors = top.vectors
-        direction = vectors[:, 0] / diagonal**0.5
-        slope = {"slope": lambda problem, parameters, u=direction: problem.gradient(parameters) @ u}
-        recorder = bridge.Recorder(extra=slope, schedule=NOTHING)
-        training = bridge.train(
-            problem, going_on(rule, training), training.parameters, BETWEEN_CHECKS, rng=rng, recorder=recorder
-        )
-        sharpness.append(top.values[0])
-        squares.append(training.history["slope"].values[:-1] ** 2)
-    return np.array(sharpness), np.concatenate(squares), training
+def along_top_eigenvector(problem, rule, training, steps):
+    """Preconditioned sharpness every 25 steps, and (u'P^-1/2 g)^2 at each step, with the latest P and u.
 
-
-def going_on(rule, training):
-    """The rule, from the state that a training left."""
-    return replace(rule, start=lambda problem: training.state)
+    The training must have ended at a multiple of 25 steps.
+    """
+    recorder = bridge.Recorder(
+        sharpness=1,
+        tolerance=TOLERANCE,
+        schedule=NOTHING | {"sharpness": BETWEEN_CHECKS, "gradient_projections": 1},
+        preconditioner=lambda state: state["hessian"] + WEIGHT_DECAY,
+    )
+    end = bridge.train(problem, rule, training, training.step + steps, recorder=recorder)
+    if not end.history["eigenvalues_converged"].values.all():
+        raise ArithmeticError("the top eigenvalue did not converge")
+    return end.history["sharpness"].values[:-1], end.history["gradient_projections"].values[:-1, 0] ** 2, end
 
 
 def problem_of(budget, dataset=None):
@@ -82,8 +73,8 @@ def trained(setting, seed, budget, dataset=None, initial=INITIAL):
         for kept in (LEARNING_DECAY, decay)
     )
     learnt = bridge.train(problem, learning, problem.network.initial(start), before, rng=noise)
-    settled = bridge.train(problem, going_on(rule, learnt), learnt.parameters, before, rng=noise)
-    sharpness, squares, end = along_top_eigenvector(problem, rule, settled, steps, noise)
+    settled = bridge.train(problem, rule, learnt, 2 * before)
+    sharpness, squares, end = along_top_eigenvector(problem, rule, settled, steps)
     low, high = np.quantile(bridge.host(end.state["hessian"]) + WEIGHT_DECAY, (0.01, 0.99))
     return {"sharpness": sharpness.mean(), "mean_square": squares.mean(), "spread": high / low}
 

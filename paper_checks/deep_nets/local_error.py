@@ -275,7 +275,7 @@ THEOREM = Theorem(
             r" = -h^3 \langle u, \tfrac13 H^2 g + \tfrac1{12} u \rangle + O(h^4),\quad u = T[g,g]",
             {
                 "T dropped": "-learning_rate**3 * twice / 3",
-                "five fourths of T": "-learning_rate**3 * (twice / 3 + 5 * third / 48)",
+                "four thirds of T": "-learning_rate**3 * (twice / 3 + third / 9)",
                 "T/6": "-learning_rate**3 * (twice / 3 + third / 6)",
                 "T/24": "-learning_rate**3 * (twice / 3 + third / 24)",
                 "T subtracted": "-learning_rate**3 * (twice / 3 - third / 12)",

@@ -29,7 +29,7 @@ def small(monkeypatch):
     """Trainings of 8 steps on 30 digits."""
     for theorem in (GRADIENT_DESCENT, HEAVY_BALL, SAM):
         module = module_of(theorem)
-        monkeypatch.setattr(module, "data", lambda: FEW)
+        monkeypatch.setattr(module, "data", lambda examples=1000: FEW)
         monkeypatch.setitem(module.CHECKS, "quick", CHECKS)
     for theorem in (HEAVY_BALL, SAM):
         monkeypatch.setitem(module_of(theorem).STEPS, "quick", STEPS)
