@@ -38,9 +38,7 @@ def data(examples):
 def problem_of(budget, dataset=None):
     """A perceptron with two hidden layers of 50 on the digits, or on another dataset."""
     dataset = data(EXAMPLES[budget]) if dataset is None else dataset
-    inputs = dataset.inputs.reshape(len(dataset.inputs), -1)
-    network = bridge.mlp([inputs.shape[1], 50, 50, dataset.outputs])
-    return bridge.Problem(network, inputs, dataset.targets, dtype="float32")
+    return dataset.problem([50, 50], dtype="float32")
 
 
 def trained(setting, seed, budget, dataset=None):
@@ -75,21 +73,13 @@ def flattened(setting, run):
     return (edge - run["pairs"]) / (edge - run["independent"])
 
 
-def sharpness_of_new(dataset):
-    """The mean sharpness of four networks before the first step."""
-    problem = problem_of("standard", dataset)
-    starts = map(problem.network.initial, range(4))
-    tops = [bridge.top_eigenpairs(problem.hessian(start), rng=0, tolerance=TOLERANCE) for start in starts]
-    return float(np.mean([top.values[0] for top in tops]))
-
-
 def on_data(dataset):
     """The same experiment on other data, with learning rates and variances in units of 1 / the sharpness at the start.
 
     The noise along the top eigenvector then moves the outputs of a new network as far as on the digits.
     `quadlab verify net.antithetic-pairs --data mine.npz` runs it.
     """
-    unit = sharpness_of_new(data(EXAMPLES["standard"])) / sharpness_of_new(dataset)
+    unit = bridge.initial_sharpness(problem_of("standard")) / bridge.initial_sharpness(problem_of("standard", dataset))
     scaled = {"learning_rate", "noise_variance"}
     settings = tuple({key: unit * y if key in scaled else y for key, y in s.items()} for s in SMALL)
     return replace(THEOREM.simulation, settings=settings, runs=Runs(partial(trained, dataset=dataset)))

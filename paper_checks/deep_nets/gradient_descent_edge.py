@@ -15,9 +15,8 @@ from functools import cache, partial
 
 import numpy as np
 
-from quadlab import bridge
 from quadlab.bridge.data import digits
-from quadlab.bridge.spectra import top_eigenpairs
+from quadlab.bridge.spectra import initial_sharpness, top_eigenpairs
 from quadlab.bridge.training import Recorder, gradient_descent, train
 from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.theory import stability
@@ -44,9 +43,7 @@ def setting_of(learning_rate, steps, activation="tanh", loss="squared_error"):
 def problem_of(setting, dataset=None):
     """A perceptron with two hidden layers of 50 on the digits, or on another dataset."""
     dataset = data() if dataset is None else dataset
-    inputs = dataset.inputs.reshape(len(dataset.inputs), -1)
-    network = bridge.mlp([inputs.shape[1], 50, 50, dataset.outputs], activation=setting["activation"])
-    return bridge.Problem(network, inputs, dataset.targets, loss=setting["loss"], dtype="float32")
+    return dataset.problem([50, 50], activation=setting["activation"], loss=setting["loss"], dtype="float32")
 
 
 def sharpness_along(problem, rule, parameters, steps, every):
@@ -107,8 +104,7 @@ def on_data(dataset):
 
     `quadlab verify net.gradient-descent-edge --data mine.npz` runs it.
     """
-    problem = problem_of(TANH[0], dataset)
-    start = top_eigenpairs(problem.hessian(problem.network.initial(0)), rng=0, tolerance=TOLERANCE).values[0]
+    start = initial_sharpness(problem_of(TANH[0], dataset))
     settings = tuple(setting_of(float(2 / (factor * start)), 2000) for factor in (3, 2.25))
     return replace(REPLICATION, settings=settings, runs=Runs(partial(trained, dataset=dataset)))
 

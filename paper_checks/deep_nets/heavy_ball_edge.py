@@ -14,9 +14,8 @@ from functools import cache, partial
 
 import numpy as np
 
-from quadlab import bridge
 from quadlab.bridge.data import digits
-from quadlab.bridge.spectra import top_eigenpairs
+from quadlab.bridge.spectra import initial_sharpness
 from quadlab.bridge.training import Recorder, gradient_descent, nesterov, train
 from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.theory import stability
@@ -44,10 +43,7 @@ def setting_of(method, learning_rate, momentum):
 
 def problem_of(dataset=None):
     """A perceptron with two hidden layers of 50 on the digits, or on another dataset."""
-    dataset = data() if dataset is None else dataset
-    inputs = dataset.inputs.reshape(len(dataset.inputs), -1)
-    network = bridge.mlp([inputs.shape[1], 50, 50, dataset.outputs])
-    return bridge.Problem(network, inputs, dataset.targets, dtype="float32")
+    return (data() if dataset is None else dataset).problem([50, 50], dtype="float32")
 
 
 def sharpness_along(setting, seed, steps, checks, dataset=None):
@@ -71,14 +67,6 @@ def trained(setting, seed, budget, dataset=None):
 def trajectory(setting, seed, budget):
     """The sharpness at 15 steps of a training."""
     return {str(step): value for step, value in zip(*sharpness_along(setting, seed, 1500, 15), strict=True)}
-
-
-def sharpness_of_new(dataset):
-    """The mean sharpness of four networks before the first step."""
-    problem = problem_of(dataset)
-    starts = map(problem.network.initial, range(4))
-    tops = [top_eigenpairs(problem.hessian(start), rng=0, tolerance=TOLERANCE) for start in starts]
-    return float(np.mean([top.values[0] for top in tops]))
 
 
 RUNS = Runs(trained)
@@ -105,7 +93,7 @@ def on_data(dataset):
     At momentum 0.8 some networks diverge as they come to the edge (see the caveats), on some data most of them.
     `quadlab verify net.heavy-ball-edge --data mine.npz` runs it.
     """
-    start = sharpness_of_new(dataset)
+    start = initial_sharpness(problem_of(dataset))
     rates = (float(stability.heavy_ball_sharpness_limit(factor * start, 0.5)) for factor in (3, 2.25))
     settings = tuple(setting_of("heavy ball", rate, 0.5) for rate in rates)
     return replace(THEOREM.simulation, settings=settings, runs=Runs(partial(trained, dataset=dataset)))

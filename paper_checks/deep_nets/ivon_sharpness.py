@@ -57,9 +57,7 @@ def along_top_eigenvector(problem, rule, training, steps):
 def problem_of(budget, dataset=None):
     """A perceptron with two hidden layers of 50 on the digits, or on another dataset."""
     dataset = data(EXAMPLES[budget]) if dataset is None else dataset
-    inputs = dataset.inputs.reshape(len(dataset.inputs), -1)
-    network = bridge.mlp([inputs.shape[1], 50, 50, dataset.outputs])
-    return bridge.Problem(network, inputs, dataset.targets, dtype="float32")
+    return dataset.problem([50, 50], dtype="float32")
 
 
 def trained(setting, seed, budget, dataset=None, initial=INITIAL):
@@ -98,21 +96,13 @@ def setting_of(learning_rate, effective_sample_size, hessian_decay):
     }
 
 
-def sharpness_of_new(dataset):
-    """The mean sharpness of four networks before the first step."""
-    problem = problem_of("standard", dataset)
-    starts = map(problem.network.initial, range(4))
-    tops = [bridge.top_eigenpairs(problem.hessian(start), rng=0, tolerance=TOLERANCE) for start in starts]
-    return float(np.mean([top.values[0] for top in tops]))
-
-
 def on_data(dataset):
     """The same experiment on other data, with the first h in units of the sharpness of a new network.
 
     Learning rate and effective sample size have no units then; the weight decay stays, being part of the loss.
     `quadlab verify net.ivon-sharpness --data mine.npz` runs it.
     """
-    unit = sharpness_of_new(dataset) / sharpness_of_new(data(EXAMPLES["standard"]))
+    unit = bridge.initial_sharpness(problem_of("standard", dataset)) / bridge.initial_sharpness(problem_of("standard"))
     return replace(THEOREM.simulation, runs=Runs(partial(trained, dataset=dataset, initial=unit * INITIAL)))
 
 

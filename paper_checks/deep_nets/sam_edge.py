@@ -16,9 +16,8 @@ from functools import cache, partial
 import numpy as np
 import sympy
 
-from quadlab import bridge
 from quadlab.bridge.data import digits
-from quadlab.bridge.spectra import top_eigenpairs
+from quadlab.bridge.spectra import initial_sharpness
 from quadlab.bridge.training import Recorder, sam, train
 from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.theory import stability
@@ -44,10 +43,7 @@ def setting_of(learning_rate, ascent_radius):
 
 def problem_of(dataset=None):
     """A perceptron with two hidden layers of 50 on the digits, or on another dataset."""
-    dataset = data() if dataset is None else dataset
-    inputs = dataset.inputs.reshape(len(dataset.inputs), -1)
-    network = bridge.mlp([inputs.shape[1], 50, 50, dataset.outputs])
-    return bridge.Problem(network, inputs, dataset.targets, dtype="float32")
+    return (data() if dataset is None else dataset).problem([50, 50], dtype="float32")
 
 
 def start_of(seed, setting, dataset=None):
@@ -112,21 +108,13 @@ SEEDS = {"quick": 4, "standard": 4, "deep": 8}
 POSITIVE = {"learning_rate": positive.between(0.3, 0.4), "ascent_radius": positive.between(0.01, 0.05)}
 
 
-def sharpness_of_new(dataset):
-    """The mean sharpness of four networks before the first step."""
-    problem = problem_of(dataset)
-    starts = map(problem.network.initial, range(4))
-    tops = [top_eigenpairs(problem.hessian(start), rng=0, tolerance=TOLERANCE) for start in starts]
-    return float(np.mean([top.values[0] for top in tops]))
-
-
 def on_data(dataset):
     """The same experiment on other data: learning rates in units of 1 / S, radii of 1 / sqrt(S), S of a new network.
 
     An ascent along the top eigenvector then moves the outputs of the network as far as on the digits.
     `quadlab verify net.sam-edge --data mine.npz` runs it.
     """
-    unit = sharpness_of_new(data()) / sharpness_of_new(dataset)
+    unit = initial_sharpness(problem_of()) / initial_sharpness(problem_of(dataset))
     settings = tuple(setting_of(unit * s["learning_rate"], unit**0.5 * s["ascent_radius"]) for s in SETTINGS)
     return replace(THEOREM.simulation, settings=settings, runs=Runs(partial(trained, dataset=dataset)))
 

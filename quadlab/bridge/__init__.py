@@ -9,7 +9,7 @@ from quadlab.bridge.data import Dataset, digits, from_npz
 from quadlab.bridge.network import Draft, Network
 from quadlab.bridge.operator import CurvatureOperator
 from quadlab.bridge.problem import Problem
-from quadlab.bridge.spectra import preconditioned, spectral_density, top_eigenpairs, trace
+from quadlab.bridge.spectra import initial_sharpness, preconditioned, spectral_density, top_eigenpairs, trace
 from quadlab.bridge.training import (
     Recorder,
     TrainingDiverged,
@@ -41,6 +41,7 @@ __all__ = [
     "from_npz",
     "gradient_descent",
     "host",
+    "initial_sharpness",
     "ivon",
     "loss_path",
     "mlp",

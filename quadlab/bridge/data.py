@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from quadlab.bridge.architectures import mlp
 from quadlab.bridge.arrays import real_numbers
 from quadlab.bridge.network import is_whole
+from quadlab.bridge.problem import Problem
 from quadlab.theory.intervals import whole_positive
 
 __all__ = ["Dataset", "digits", "from_npz"]
@@ -33,6 +35,15 @@ class Dataset:
         if self.targets.ndim == 2:
             return self.targets.shape[1]
         return int(max(self.targets.max(), self.test_targets.max(initial=0))) + 1
+
+    def problem(self, hidden, *, activation="tanh", **options):
+        """A perceptron with these hidden layers on the examples to train on, in rows; options are those of `Problem`.
+
+        >>> digits(600).problem([50, 50], activation="relu")
+        Problem(perceptron 64-50-50-10 relu, squared_error, 600 examples, 6310 parameters, numpy float64)
+        """
+        rows = self.inputs.reshape(len(self.inputs), prod(self.inputs.shape[1:]))
+        return Problem(mlp([rows.shape[1], *hidden, self.outputs], activation), rows, self.targets, **options)
 
     def standardized(self):
         """The same data with (x - mean) / standard deviation for each number of the inputs, in rows (N, numbers).

@@ -162,3 +162,21 @@ def test_labels_are_kept_and_images_become_rows():
     images, labels = np.random.default_rng(2).normal(size=(5, 2, 3, 1)), np.arange(5)
     data = bridge.Dataset("images", images, labels, images[:0], labels[:0]).standardized()
     assert (data.inputs.shape, data.test_inputs.shape, data.targets is labels) == ((5, 6), (0, 6), True)
+
+
+def test_the_problem_of_a_dataset_is_a_perceptron_on_its_rows():
+    images, labels = np.random.default_rng(2).normal(size=(5, 2, 3, 1)), np.array([0, 2, 1, 1, 0])
+    data = bridge.Dataset("images", images, labels, images[:0], labels[:0])
+    problem = data.problem([4], activation="gelu", loss="cross_entropy", dtype="float32")
+    by_hand = bridge.Problem(bridge.mlp([6, 4, 3], "gelu"), images.reshape(5, 6), labels, loss="cross_entropy")
+    point = by_hand.network.initial(0)
+    assert problem.backend.dtype == "float32"
+    assert problem.loss(point) == pytest.approx(by_hand.loss(point), rel=1e-5)
+
+
+def test_the_initial_sharpness_is_the_mean_over_new_networks():
+    problem = bridge.digits(30).problem([5])
+    tops = [np.linalg.eigvalsh(problem.hessian(problem.network.initial(seed)).dense())[-1] for seed in range(3)]
+    assert bridge.initial_sharpness(problem, networks=3, tolerance=1e-8) == pytest.approx(np.mean(tops), rel=1e-12)
+    with refused("networks must be a whole number >= 1, got 0"):
+        bridge.initial_sharpness(problem, networks=0)

@@ -6,6 +6,7 @@ SciPy sparse matrix or LinearOperator. With a `.backend` its arrays live there; 
 
 from quadlab.bridge.spectra.density import SpectralDensity, spectral_density
 from quadlab.bridge.spectra.eigenpairs import EigenResult, top_eigenpairs
+from quadlab.bridge.spectra.initial import initial_sharpness
 from quadlab.bridge.spectra.preconditioned import PreconditionedOperator, preconditioned
 from quadlab.bridge.spectra.trace import Trace, trace
 
@@ -14,6 +15,7 @@ __all__ = [
     "PreconditionedOperator",
     "SpectralDensity",
     "Trace",
+    "initial_sharpness",
     "preconditioned",
     "spectral_density",
     "top_eigenpairs",
