@@ -21,7 +21,7 @@ from quadlab.verify import TIGHT, Claim, Domain, Replication, Runs, Theorem
 
 # steps before anything is measured, and steps measured
 STEPS = {"quick": (250, 250), "standard": (1000, 1000), "deep": (2000, 2000)}
-EXAMPLES = {"quick": 500, "standard": 1000, "deep": 1000}
+EXAMPLES = {"quick": 300, "standard": 1000, "deep": 1000}
 BETWEEN_CHECKS = 50
 # the error of an eigenvalue is of the order of the square of its residual, below a tenth of a percent
 TOLERANCE = 1e-2

@@ -25,7 +25,7 @@ from quadlab.verify import TIGHT, UPPER, Claim, Domain, Replication, Runs, Theor
 
 SHARE_OF_STEPS = {"quick": 3 / 8, "standard": 1, "deep": 3 / 2}
 CHECKS = {"quick": 4, "standard": 20, "deep": 30}
-EXAMPLES = {"quick": 500, "standard": 1000, "deep": 1000}
+EXAMPLES = {"quick": 300, "standard": 1000, "deep": 1000}
 # the error of an eigenvalue is of the order of the square of its residual: below a tenth of a percent
 TOLERANCE = 1e-2
 

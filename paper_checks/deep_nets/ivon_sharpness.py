@@ -23,7 +23,7 @@ from quadlab.verify import TIGHT, UPPER, Claim, Domain, Replication, Runs, Theor
 
 # steps with P learned, as many before anything is measured, and steps measured
 STEPS = {"quick": (150, 150), "standard": (600, 600), "deep": (800, 800)}
-EXAMPLES = {"quick": 500, "standard": 1000, "deep": 1000}
+EXAMPLES = {"quick": 300, "standard": 1000, "deep": 1000}
 BETWEEN_CHECKS = 25
 # the error of an eigenvalue is of the order of the square of its residual, below a tenth of a percent
 TOLERANCE = 1e-2
@@ -191,7 +191,7 @@ THEOREM = Theorem(
         "A multiple of the edge between 0.9 and 1.1 is not refuted on 4 seeds, nor one of the signal"
         " between 0.8 and 1.3.",
         "No momentum; with P learned the agreement is an observation, not a theorem.",
-        "One network, 1000 digits (500 at the quick budget), squared error.",
+        "One network, 1000 digits (300 at the quick budget), squared error.",
     ),
     figure=Figure(
         data=sharpnesses,

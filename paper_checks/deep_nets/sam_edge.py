@@ -26,7 +26,7 @@ from quadlab.verify import LOWER, TIGHT, Claim, Derivation, Domain, Replication,
 
 STEPS = {"quick": 300, "standard": 1000, "deep": 1500}
 CHECKS = {"quick": 8, "standard": 20, "deep": 30}
-EXAMPLES = {"quick": 500, "standard": 1000, "deep": 1000}
+EXAMPLES = {"quick": 300, "standard": 1000, "deep": 1000}
 # the error of an eigenvalue is of the order of the square of its residual: below a tenth of a percent
 TOLERANCE = 1e-2
 

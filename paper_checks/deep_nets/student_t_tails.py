@@ -25,7 +25,7 @@ RATE = 0.4
 # steps before anything is measured, and steps measured; a thousand steps later networks from one start differ by a
 # tenth in sharpness, whatever the noise
 STEPS = {"quick": (200, 50), "standard": (300, 200), "deep": (300, 200)}
-EXAMPLES = {"quick": 500, "standard": 1000, "deep": 1000}
+EXAMPLES = {"quick": 300, "standard": 1000, "deep": 1000}
 # of the Gaussian noises, in units of the variance of the Student-t noise
 BELOW, ABOVE = 0.5, 2.0
 SEEDS_SHOWN = 4
@@ -195,7 +195,7 @@ THEOREM = Theorem(
         "Sharpness determines the variance poorly: 10 % in S are 25 % in the variance. After 1300 steps the variance"
         " found between the two Gaussian noises was 0.85 +- 0.05 and 1.03 +- 0.13 of the predicted one on 4 seeds, too"
         " wide a spread to decide.",
-        "One network, 1000 digits (500 at the quick budget), squared error, learning rate 0.4.",
+        "One network, 1000 digits (300 at the quick budget), squared error, learning rate 0.4.",
     ),
     figure=Figure(
         data=matches,

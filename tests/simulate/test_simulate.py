@@ -80,7 +80,9 @@ class Backwards(Executor):
 
 
 @pytest.mark.parametrize(
-    "executor", [ThreadPoolExecutor(1), ThreadPoolExecutor(2), ThreadPoolExecutor(5), Backwards()], ids=repr
+    "executor",
+    [ThreadPoolExecutor(1), ThreadPoolExecutor(2), ThreadPoolExecutor(5), Backwards()],
+    ids=["one thread", "two threads", "five threads", "backwards"],
 )
 def test_result_is_the_same_to_the_bit_whatever_runs_the_chunks(executor):
     reference, other = run(replicas=150_000), run(replicas=150_000, executor=executor)
