@@ -31,7 +31,8 @@ class Problem:
         there; `quadlab.bridge.host` brings them back.
     dtype : "float64" or "float32".
     batch : examples that go through the network at once, all if None. It bounds the memory (see `memory`), not the
-        result. With all examples at once, products at the same parameters share one pass and cost two gradients each;
+        result. With all examples at once the gradient and products at the same parameters share one pass, and products
+        cost two gradients each;
         otherwise each call makes the pass again, so take vectors together.
 
     >>> import numpy as np

@@ -42,6 +42,16 @@ def test_products_at_one_point_share_a_pass(passes):
     assert len(passes) == 2
 
 
+def test_a_gradient_and_products_at_one_point_share_a_pass(passes):
+    problem, point = problem_of(NETWORK), point_of(NETWORK)
+    for _ in range(2):
+        problem.gradient(point)
+        problem.hessian_product(point, VECTORS)
+    assert len(passes) == 1
+    problem.gradient(2 * point)
+    assert len(passes) == 2
+
+
 def test_batches_keep_nothing(passes):
     problem, point = problem_of(NETWORK, batch=2), point_of(NETWORK)
     for _ in range(2):

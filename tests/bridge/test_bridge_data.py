@@ -1,11 +1,13 @@
 """Data of a user's own, and scikit-learn's digits: what is read, split and refused."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from quadlab import bridge
+from quadlab.bridge.spectra import initial
 
 INPUTS, LABELS = np.random.default_rng(0).normal(size=(11, 3)), np.arange(11) % 3
 
@@ -180,3 +182,9 @@ def test_the_initial_sharpness_is_the_mean_over_new_networks():
     assert bridge.initial_sharpness(problem, networks=3, tolerance=1e-8) == pytest.approx(np.mean(tops), rel=1e-12)
     with refused("networks must be a whole number >= 1, got 0"):
         bridge.initial_sharpness(problem, networks=0)
+
+
+def test_an_initial_sharpness_that_was_not_found_is_an_error(monkeypatch):
+    monkeypatch.setattr(initial, "top_eigenpairs", lambda *_, **options: SimpleNamespace(converged=False, values=[1.0]))
+    with pytest.raises(ArithmeticError, match="of the new network 0 did not converge"):
+        bridge.initial_sharpness(bridge.digits(30).problem([5]))

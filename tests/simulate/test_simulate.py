@@ -11,7 +11,6 @@ from quadlab import dynamics, moments
 from quadlab.dynamics import Noise, UpdateRule, parameter
 from quadlab.simulate import DivergenceError, simulate
 from quadlab.simulate.chunks import chunk_sizes
-from quadlab.simulate.compiled import kernel, kernel_source
 from quadlab.simulate.ensemble import Ensemble, Moments
 
 RULE = dynamics.variational_gradient_descent()
@@ -225,37 +224,6 @@ def test_merged_moments_are_those_of_the_whole_sample():
     merged = Moments.of(values[:, :137]) + Moments.of(values[:, 137:400]) + Moments.of(values[:, 400:])
     np.testing.assert_allclose(merged.mean, values.mean(axis=1), rtol=1e-15)
     np.testing.assert_allclose(merged.squares / 999, values.var(axis=1, ddof=1), rtol=1e-10)
-
-
-def test_kernels_work_where_no_cache_can_be_written(monkeypatch, tmp_path):
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(blocked))
-    kernel.cache_clear()
-    try:
-        assert np.array_equal(run(replicas=100).mean["position"], run(replicas=100).mean["position"])
-    finally:
-        kernel.cache_clear()
-
-
-def test_a_tampered_cache_file_is_rewritten(monkeypatch, tmp_path):
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path))
-    kernel.cache_clear()
-    try:
-        run(replicas=10)
-        (stored,) = (tmp_path / "kernels").glob("*.py")
-        stored.write_text("raise SystemExit('not ours')")
-        kernel.cache_clear()
-        run(replicas=10)
-        assert "advance" in stored.read_text()
-    finally:
-        kernel.cache_clear()
-
-
-def test_kernel_source_names_every_parameter():
-    source = kernel_source(RULE)
-    for name in ("curvature", "learning_rate", "noise_variance", "samples", "rng.standard_normal()"):
-        assert name in source
 
 
 @pytest.mark.parametrize(
