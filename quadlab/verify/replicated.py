@@ -14,13 +14,15 @@ import numpy as np
 from scipy.stats import t as student
 
 from quadlab.verify.runs import Runs
-from quadlab.verify.statistics import MARGINS
+from quadlab.verify.statistics import MARGINS, RESOLVED, resolution
 from quadlab.verify.theorem import LOWER, TIGHT, UPPER
 from quadlab.verify.verdict import INCONCLUSIVE, REFUTED, VERIFIED, Evidence, Verdict, combine
 
 __all__ = ["Replication", "decide_interval", "student_intervals"]
 
 MOST_SEEDS = 1000
+# at a half, twice the prediction and nothing at all could both pass for it
+LARGEST_MARGIN = 0.5
 
 
 def student_intervals(differences, confidence):
@@ -79,7 +81,8 @@ class Replication:
     predict : (formula, setting, measured) -> prediction for that run; the formula at the setting by default.
     scale : (setting, measured) -> what differences are divided by; the size of the right formula's prediction by
         default, which makes the margin relative.
-    margin : bound on the mean of (observed - predicted) / scale; may be zero for upper and lower claims.
+    margin : bound on the mean of (observed - predicted) / scale; may be zero for upper and lower claims. Without a
+        scale of its own it is below LARGEST_MARGIN; with one, so small that the formula could not be doubled unseen.
     observable, units : what is observed, as text.
     seeds : number of runs for each budget, at least 2.
 
@@ -90,6 +93,8 @@ class Replication:
     settings of the claim. (Where one of three settings scatters alone and the truth lies on the margin: 5, 2, 1 % on
     2, 4, 8 seeds.) Symmetric heavy tails are refuted less often, skewed ones more: log-normal differences with the
     spread 1 of their logarithm are missed at 2, 8, 9 % by a single setting.
+
+    The figures show the margin and, for equalities, the `resolution` (quadlab.verify.statistics.resolution).
 
     >>> runs = Runs(lambda setting, seed, budget: {"found": np.random.default_rng(seed).normal(setting["a"], 1e-3)})
     >>> evidence = Replication(
@@ -125,6 +130,8 @@ class Replication:
             raise ValueError(f"runs must be a Runs, got {type(self.runs).__name__}")
         if not (isfinite(self.margin) and self.margin >= 0):
             raise ValueError(f"margin must be finite and >= 0, got {self.margin}")
+        if self.scale is None and not self.margin < LARGEST_MARGIN:
+            raise ValueError(f"margin must be below {LARGEST_MARGIN} where it is relative, got {self.margin}")
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence must lie in (0, 1), got {self.confidence}")
         if set(self.seeds) != set(MARGINS) or any(not isinstance(n, int) or n < 2 for n in self.seeds.values()):
@@ -146,6 +153,7 @@ class Replication:
         scales = np.abs(_finite(made, self.scale or (lambda *point: self.predict(formula, *point)), "scale"))
         if not (scales > 0).all():
             raise ValueError("scale must not be zero, got zero; a prediction of zero needs a scale of its own")
+        seen = None if claim_kind in (UPPER, LOWER) else self._resolution(formula, made, scales)
 
         def judge(candidate):
             predicted = _numbers(made, lambda *point: self.predict(candidate, *point))
@@ -179,10 +187,28 @@ class Replication:
                 "confidence": self.confidence,
                 "observable": self.observable,
                 "units": self.units,
+                "resolution": seen,
             }
             return Evidence(self.kind, combine(map(self._decide, rows)), claim, figures)
 
         return judge
+
+    def _resolution(self, formula, made, scales):
+        right = _finite(made, lambda *point: self.predict(formula, *point), "prediction")
+
+        def moved(changed):
+            new = _numbers(made, lambda *point: self.predict(changed, *point))
+            mean, _, half_width = student_intervals((new - right) / scales, self.confidence)
+            return (abs(mean) - half_width >= RESOLVED * self.margin).any()
+
+        seen = resolution(formula, moved)
+        hidden = (abs(right / scales).mean(axis=1) <= 2 * self.margin).all()
+        if seen is None and hidden and right.any():
+            raise ValueError(
+                "margin must be so small that it shows when the formula is doubled, got"
+                f" {self.margin} for predictions of {(right / scales).tolist()} in units of the scale"
+            )
+        return seen
 
     def _decide(self, row):
         (low, high), (least, most) = row["interval"], row["allowed"]

@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from quadlab.verify.statistics import MARGINS, decide_equivalence, decide_sign, sample_size
+from quadlab.verify.statistics import (
+    MARGINS,
+    PROBES,
+    RESOLVED,
+    decide_equivalence,
+    decide_sign,
+    resolution,
+    sample_size,
+)
 from quadlab.verify.verdict import REFUTED, Evidence, Verdict, combine
 
 __all__ = ["EdgeBracket", "Equivalence", "Measurement"]
@@ -36,7 +44,10 @@ class Equivalence:
     measure : (setting, replicas, rng, executor) -> Measurement.
     spread : setting -> exact (or bounding) standard deviation of one replica's observable.
     predict : (formula, setting) -> prediction; the formula at the setting by default.
-    scale : setting -> what the margin is relative to; the prediction of the right formula by default.
+    scale : setting -> what the margin is relative to; the prediction of the right formula by default. A scale so large
+        that the formula could be doubled unseen at every setting is refused.
+
+    The figures show the margins and the `resolution` (quadlab.verify.statistics.resolution).
     """
 
     settings: tuple[Mapping[str, Any], ...]
@@ -57,6 +68,7 @@ class Equivalence:
             error = max(measurement.standard_error, spread / sqrt(measurement.replicas))
             margins.append(margin)
             measured.append(Measurement(measurement.value, error, measurement.replicas))
+        seen = self._resolution(formula, margins)
 
         def judge(candidate):
             verdicts, rows = [], []
@@ -74,9 +86,25 @@ class Equivalence:
                         "replicas": m.replicas,
                     }
                 )
-            return Evidence("sampled", combine(verdicts), claim, {"comparisons": rows, "observable": self.observable})
+            figures = {"comparisons": rows, "observable": self.observable, "resolution": seen}
+            return Evidence("sampled", combine(verdicts), claim, figures)
 
         return judge
+
+    def _resolution(self, formula, margins):
+        right = [float(np.squeeze(self.predict(formula, setting))) for setting in self.settings]
+
+        def moved(changed):
+            new = [float(np.squeeze(self.predict(changed, setting))) for setting in self.settings]
+            return any(abs(a - b) >= RESOLVED * m for a, b, m in zip(new, right, margins, strict=True))
+
+        seen = resolution(formula, moved)
+        if seen is None and any(right):
+            raise ValueError(
+                "scale must be so small that the margin shows when the formula is doubled, got margins of"
+                f" {', '.join(f'{m:.3g}' for m in margins)} for predictions of {', '.join(f'{p:.3g}' for p in right)}"
+            )
+        return seen
 
 
 @dataclass(frozen=True)
@@ -87,6 +115,9 @@ class EdgeBracket:
     measure : (setting, edge value, replicas, rng, executor) -> Measurement of the change there.
     spread : (setting, edge value) -> standard deviation of one replica's change.
     effect : (setting, edge value) -> exact expected change, which designs the sample size.
+
+    The figures show the margins and the `resolution`: the bracket of an edge that lies further off than its own width
+    has both its sides on one side of the true edge.
     """
 
     settings: tuple[Mapping[str, Any], ...]
@@ -133,7 +164,12 @@ class EdgeBracket:
                             "replicas": m.replicas,
                         }
                     )
-            return Evidence("sampled", combine(verdicts), claim, {"comparisons": rows, "observable": self.observable})
+            figures = {
+                "comparisons": rows,
+                "observable": self.observable,
+                "resolution": min(size for size in PROBES if size >= RESOLVED * margin),
+            }
+            return Evidence("sampled", combine(verdicts), claim, figures)
 
         return judge
 

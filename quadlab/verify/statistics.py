@@ -3,20 +3,29 @@
 A run may make at most COMPARISONS statistical decisions on true statements; each has a two-sided false-alarm rate of
 FAMILY_FALSE_ALARM / COMPARISONS (Bonferroni). A true statement is VERIFIED, rather than left inconclusive, with
 probability 1 - MISSED.
+
+Where a right formula is VERIFIED within a margin, one whose prediction lies more than two margins from it is REFUTED by
+the same sample: RESOLVED margins are what every kind of evidence with a margin promises to see.
 """
 
-from math import ceil, isfinite
+from math import ceil, isfinite, nan
 
+import numpy as np
 from scipy.stats import norm
 
 from quadlab.verify.verdict import INCONCLUSIVE, REFUTED, VERIFIED, Verdict
 
-__all__ = ["COMPARISONS", "FAMILY_FALSE_ALARM", "MARGINS", "decide_equivalence", "decide_sign", "sample_size"]
+__all__ = [
+    "COMPARISONS", "FAMILY_FALSE_ALARM", "MARGINS", "RESOLVED",
+    "decide_equivalence", "decide_sign", "one_number", "resolution", "sample_size", "scaled",
+]  # fmt: skip
 
 FAMILY_FALSE_ALARM = 1e-6
 COMPARISONS = 1000
 MISSED = 1e-6
 MARGINS = {"quick": 0.02, "standard": 0.01, "deep": 0.005}
+RESOLVED = 3
+PROBES = tuple(2.0**-k for k in range(10))
 
 CONFIDENCE = float(norm.isf(FAMILY_FALSE_ALARM / COMPARISONS / 2))
 POWER = float(norm.isf(MISSED / 2))
@@ -31,6 +40,53 @@ def sample_size(spread, margin):
     if not (isfinite(spread) and spread >= 0 and isfinite(margin) and margin > 0):
         raise ValueError(f"spread must be non-negative and margin positive, both finite, got {spread} and {margin}")
     return max(2, ceil(((CONFIDENCE + POWER) * spread / margin) ** 2))
+
+
+def scaled(formula, factor):
+    """The function `factor` times a formula, of the same arguments."""
+    return lambda *positional, **named: factor * formula(*positional, **named)
+
+
+def resolution(formula, moved):
+    """The least of the relative changes 1, 1/2, ..., 1/512 of a formula such that it and all larger ones are seen.
+
+    moved : (changed formula) -> whether the change is certainly seen at some setting.
+
+    It stands as `resolution` among the figures of the evidence on a claim's own formula: where they VERIFY it,
+    (1 + resolution) times the formula must be REFUTED. None: the evidence promises to see no such factor (the formula
+    is zero, or a bound that may be far away on its own side).
+
+    >>> resolution(lambda a: 5 * a, lambda changed: changed(2.0) > 10.5)
+    0.0625
+    """
+    seen = None
+    for size in PROBES:
+        if not moved(scaled(formula, 1 + size)):
+            break
+        seen = size
+    return seen
+
+
+def one_number(name, value):
+    """The real number that a value is, NaN for a complex one; ValueError names it where it is none or several.
+
+    >>> one_number("prediction", [[2.0]]), one_number("prediction", 1j)
+    (2.0, nan)
+    >>> one_number("prediction", [1.0, 2.0])
+    Traceback (most recent call last):
+    ...
+    ValueError: prediction must be one number, got 2 of them; is a sum over directions missing?
+    """
+    if np.size(value) != 1:
+        count = np.size(value)
+        raise ValueError(f"{name} must be one number, got {count} of them; is a sum over directions missing?")
+    item = np.asarray(value).item()
+    try:
+        # a text that spells a number is none
+        number = complex(None if isinstance(item, str) else item)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number, got {value!r}") from None
+    return nan if number.imag != 0 else number.real
 
 
 def decide_equivalence(estimate, standard_error, prediction, margin):

@@ -12,6 +12,7 @@ from quadlab import verify as v
 from quadlab.problems import Quadratic
 from quadlab.theory.intervals import positive
 from quadlab.verify.runner import MutantResult
+from quadlab.verify.statistics import MARGINS
 from quadlab.verify.symbolic import judge as judge_symbolic
 from quadlab.verify.theorem import Window
 
@@ -170,6 +171,30 @@ def test_the_margin_is_relative_to_the_scale_or_to_the_size_of_the_prediction():
         SETTINGS, measured(-6.0, 0.0), lambda setting: 0.5, predict=lambda formula, setting: -formula(**setting)
     )
     assert comparison(negative)["margin"] == pytest.approx(0.01 * 6)
+
+
+@pytest.mark.parametrize("budget", ["quick", "deep"])
+@pytest.mark.parametrize("simulation", [SAMPLED, BRACKET])
+def test_the_stated_resolution_is_seen(simulation, budget):
+    judge = simulation.prepare(area, rng=np.random.SeedSequence(0), budget=budget)
+    found = judge(area)
+    size = found.figures["resolution"]
+    assert (found.verdict.word, 2 * MARGINS[budget] < size <= 4 * MARGINS[budget]) == (v.VERIFIED, True)
+    for factor in (1 + size, 1 - size):
+        assert judge(lambda a, b, factor=factor: factor * a * b).verdict.word == v.REFUTED
+
+
+def test_a_scale_that_hides_the_formula_is_an_error():
+    hidden = v.Equivalence(SETTINGS, measured(6.0, 0.0), lambda setting: 0.5, scale=lambda setting: 1e9)
+    verdict = first(only(simulation=hidden)).verdict
+    assert verdict.word == v.ERROR
+    assert "scale must be so small that the margin shows when the formula is doubled" in verdict.reason
+
+
+def test_a_formula_that_is_zero_promises_to_see_no_factor():
+    zero = v.Equivalence(SETTINGS, measured(0.0, 0.0), lambda setting: 0.5, scale=lambda setting: 1.0)
+    found = first(only(simulation=zero, formula=lambda a, b: 0.0 * a))
+    assert (found.verdict.word, found.figures["resolution"]) == (v.VERIFIED, None)
 
 
 def test_a_refuted_simulation_names_its_setting():

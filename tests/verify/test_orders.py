@@ -7,6 +7,7 @@ import pytest
 
 from quadlab import verify as v
 from quadlab.theory.intervals import whole_positive
+from quadlab.verify.formula import parse
 
 STEPS = tuple(np.geomspace(1e-3, 8e-3, 9))
 NOISE = np.random.default_rng(0).standard_normal(9)
@@ -40,6 +41,65 @@ def test_a_wrong_order_is_refuted_with_its_setting(wrong, at):
     assert found.verdict.word == v.REFUTED
     assert found.verdict.witness["power"] == at
     assert "measured order" in found.verdict.reason
+
+
+@pytest.mark.parametrize("wrong", ["1.02 * power", "power + 0.04", "power - 1e-9", "1.5 * power"])
+def test_an_order_is_a_whole_number(wrong):
+    """The interval of a slope only has to tell which: within it there is room for no other prediction."""
+    found = judge(EVIDENCE, parse(wrong, ("power",)))
+    assert found.verdict.word == v.REFUTED
+    assert "no multiple of 1" in found.verdict.reason
+    assert judge(EVIDENCE, lambda power: (power + 0.1) - 0.1).verdict.word == v.VERIFIED
+
+
+def test_orders_may_be_half_whole():
+    halves = replace(EVIDENCE, error=lambda formula, setting, step: step**1.5, spacing=0.5, settings=({"power": 1.5},))
+    assert judge(halves, lambda power: power).verdict.word == v.VERIFIED
+    assert judge(halves, lambda power: power + 0.25).verdict.word == v.REFUTED
+    assert judge(halves, lambda power: power + 0.5).verdict.word == v.REFUTED
+    assert judge(replace(halves, spacing=1.0), lambda power: 2.0).verdict.word == v.REFUTED
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"margin": 10.0}, "margin must be positive and below half the spacing of the orders, 0.5, got 10"),
+        ({"margin": 0.5}, "margin must be positive and below half"),
+        ({"margin": 0.3, "spacing": 0.5}, "below half the spacing of the orders, 0.25, got 0.3"),
+        ({"margin": np.nan}, "margin must be positive"),
+        ({"spacing": 0.0}, "spacing must be positive and at most 1, got 0"),
+        ({"settings": ()}, "settings must be at least one"),
+    ],
+)
+def test_a_margin_that_cannot_tell_orders_apart_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(EVIDENCE, **changes)
+
+
+def test_the_figures_say_what_change_of_the_formula_is_seen():
+    assert judge(EVIDENCE, lambda power: power).figures["resolution"] == 1 / 512
+    entering = replace(
+        EVIDENCE,
+        settings=({},),
+        error=lambda formula, setting, step: abs(step / 4 - formula(step)) + step**2,
+        order=lambda formula, setting: 2,
+    )
+    seen = judge(entering, lambda step: step / 4).figures["resolution"]
+    assert 1 / 512 <= seen <= 1 / 4
+    assert judge(entering, lambda step: (1 + seen) * step / 4).verdict.word == v.REFUTED
+
+
+@pytest.mark.parametrize("value", [np.array([1.0, 2.0]), "two", None])
+def test_an_order_or_an_error_that_is_no_number_is_named(value):
+    with pytest.raises(ValueError, match="order must be"):
+        judge(EVIDENCE, lambda power: value)
+    with pytest.raises(ValueError, match="error must be"):
+        judge(replace(EVIDENCE, error=lambda *point: value), lambda power: power)
+
+
+@pytest.mark.parametrize("value", [1e-3j, np.nan, np.inf])
+def test_an_order_that_is_not_real_and_finite_is_refuted(value):
+    assert judge(EVIDENCE, lambda power: power + value).verdict.word == v.REFUTED
 
 
 @pytest.mark.parametrize("scatter", [0.05, 0.2])

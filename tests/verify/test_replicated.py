@@ -126,6 +126,24 @@ def test_differences_are_relative_to_the_right_prediction_or_to_the_scale():
         judged(replication(), right=lambda rate: 0.0)
 
 
+def test_the_stated_resolution_is_seen():
+    evidence = replication()
+    size = judged(evidence).figures["resolution"]
+    assert size == 1 / 16
+    for factor in (1 + size, 1 - size):
+        assert judged(evidence, lambda rate, factor=factor: factor * 2 / rate).verdict.word == v.REFUTED
+    scattered = replication(predict=lambda formula, setting, run: formula(setting["rate"]) * (1 + run["noise"]))
+    assert judged(scattered, budget="quick").figures["resolution"] != size
+    assert judged(evidence, claim_kind=v.UPPER).figures["resolution"] is None
+
+
+def test_a_margin_that_hides_the_formula_is_refused():
+    with pytest.raises(ValueError, match=r"margin must be below 0.5 where it is relative, got 1.0"):
+        replication(margin=1.0)
+    with pytest.raises(ValueError, match="margin must be so small that it shows when the formula is doubled, got 0.4"):
+        judged(replication(margin=0.4, scale=lambda setting, run: 1e9))
+
+
 @pytest.mark.parametrize("margin", [1.5e-3, 3e-3, 4e-3])
 def test_an_open_verdict_says_how_many_seeds_would_decide(margin):
     found = judged(replication(margin=margin), budget="quick")

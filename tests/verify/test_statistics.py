@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sympy
 from scipy.stats import norm
 
 from quadlab.verify import INCONCLUSIVE, REFUTED, VERIFIED, Verdict
@@ -12,6 +13,8 @@ from quadlab.verify.statistics import (
     MISSED,
     decide_equivalence,
     decide_sign,
+    one_number,
+    resolution,
     sample_size,
 )
 from quadlab.verify.verdict import combine
@@ -107,6 +110,21 @@ def test_the_needed_sample_resolves_the_sign():
     verdict = decide_sign(-1.0, 1.0, -1)
     assert verdict.word == INCONCLUSIVE
     assert decide_sign(-1.0, 1 / np.sqrt(verdict.needed * 1.001), -1).word == VERIFIED
+
+
+@pytest.mark.parametrize(("threshold", "seen"), [(1 + 1 / 64, 1 / 64), (1.5, 1 / 2), (1 + 1e-9, 1 / 512), (3, None)])
+def test_the_resolution_is_the_least_change_seen_with_all_larger_ones(threshold, seen):
+    assert resolution(lambda a: a, lambda changed: changed(1.0) >= threshold) == seen
+    lucky = resolution(lambda a: a, lambda changed: changed(1.0) >= 1.5 or changed(1.0) == 1 + 1 / 64)
+    assert lucky == 1 / 2
+
+
+def test_one_number_is_real():
+    assert one_number("a", np.array([[3.0]])) == one_number("a", 3 + 0j) == one_number("a", sympy.Integer(3)) == 3.0
+    assert np.isnan(one_number("a", sympy.I))
+    for wrong in (np.ones(2), np.array([]), "3", None, sympy.Symbol("b")):
+        with pytest.raises(ValueError, match="a must be"):
+            one_number("a", wrong)
 
 
 def test_no_sample_decides_on_the_edge():
