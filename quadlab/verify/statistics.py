@@ -9,6 +9,7 @@ the same sample: RESOLVED margins are what every kind of evidence with a margin 
 """
 
 from math import ceil, isfinite, nan
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -80,10 +81,10 @@ def one_number(name, value):
     if np.size(value) != 1:
         count = np.size(value)
         raise ValueError(f"{name} must be one number, got {count} of them; is a sum over directions missing?")
-    item = np.asarray(value).item()
+    item: Any = np.asarray(value).item()
     try:
-        # a text that spells a number is none
-        number = complex(None if isinstance(item, str) else item)
+        # complex() would read a text
+        number = complex(item, 0) if isinstance(item, str) else complex(item)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be a number, got {value!r}") from None
     return nan if number.imag != 0 else number.real
