@@ -8,22 +8,23 @@ Where a right formula is VERIFIED within a margin, one whose prediction lies mor
 the same sample: RESOLVED margins are what every kind of evidence with a margin promises to see.
 """
 
-from math import ceil, isfinite, nan
+from math import ceil, isfinite, nan, sqrt
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 
-from quadlab.verify.verdict import INCONCLUSIVE, REFUTED, VERIFIED, Verdict
+from quadlab.verify.verdict import INCONCLUSIVE, REFUTED, SKIPPED, VERIFIED, Verdict
 
 __all__ = [
     "COMPARISONS", "FAMILY_FALSE_ALARM", "MARGINS", "RESOLVED",
-    "decide_equivalence", "decide_sign", "one_number", "resolution", "sample_size", "scaled",
+    "check_spread", "decide_equivalence", "decide_sign", "one_number", "resolution", "sample_size", "scaled",
 ]  # fmt: skip
 
 FAMILY_FALSE_ALARM = 1e-6
 COMPARISONS = 1000
 MISSED = 1e-6
+MOST_REPLICAS = 10**9
 MARGINS = {"quick": 0.02, "standard": 0.01, "deep": 0.005}
 RESOLVED = 3
 PROBES = tuple(2.0**-k for k in range(10))
@@ -40,7 +41,37 @@ def sample_size(spread, margin):
     """
     if not (isfinite(spread) and spread >= 0 and isfinite(margin) and margin > 0):
         raise ValueError(f"spread must be non-negative and margin positive, both finite, got {spread} and {margin}")
-    return max(2, ceil(((CONFIDENCE + POWER) * spread / margin) ** 2))
+    count = ((CONFIDENCE + POWER) * spread / margin) ** 2
+    if count > MOST_REPLICAS:
+        raise ValueError(
+            f"a spread of {spread:.3g} and a margin of {margin:.3g} ask for {count:.3g} replicas, at most"
+            f" {MOST_REPLICAS:.0e} are simulated"
+        )
+    return max(2, ceil(count))
+
+
+def check_spread(spread, standard_error, replicas):
+    """ValueError unless a sample scatters no more than the stated spread of one replica allows.
+
+    A normal sample of spread s has a deviation above s sqrt(chi2 / (n - 1)) at the rate of one false alarm; twice the
+    spread is allowed to any sample, for the sake of heavy tails.
+
+    >>> check_spread(1e-9, 0.5, 2)
+    Traceback (most recent call last):
+    ...
+    ValueError: spread is stated as 1e-09, but the 2 replicas deviate by 0.707 from their mean
+    """
+    if spread > 0 and replicas < 2:
+        raise ValueError(f"replicas must be at least 2 to show their spread, got {replicas}")
+    if not (isfinite(standard_error) and standard_error >= 0):
+        raise ValueError(f"standard_error must be finite and >= 0, got {standard_error}")
+    deviation = standard_error * sqrt(replicas)
+    rate = FAMILY_FALSE_ALARM / COMPARISONS
+    most = spread * max(2.0, sqrt(chi2.isf(rate, max(replicas - 1, 1)) / max(replicas - 1, 1)))
+    if deviation > most:
+        raise ValueError(
+            f"spread is stated as {spread:.3g}, but the {replicas} replicas deviate by {deviation:.3g} from their mean"
+        )
 
 
 def scaled(formula, factor):
@@ -83,24 +114,30 @@ def one_number(name, value):
         raise ValueError(f"{name} must be one number, got {count} of them; is a sum over directions missing?")
     item: Any = np.asarray(value).item()
     try:
-        # complex() would read a text
-        number = complex(item, 0) if isinstance(item, str) else complex(item)
+        if isinstance(item, str):
+            raise TypeError("a text may spell a number and is none")
+        number = complex(item)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be a number, got {value!r}") from None
     return nan if number.imag != 0 else number.real
 
 
-def decide_equivalence(estimate, standard_error, prediction, margin):
+def decide_equivalence(estimate, standard_error, prediction, margin, rounding=0.0):
     """VERIFIED if the confidence interval of estimate - prediction lies in [-margin, margin], REFUTED if outside it.
+
+    rounding : bound on what rounding changed the estimate by; it widens the interval. Where it exceeds the margin the
+        comparison decides nothing but a refutation, and is SKIPPED.
 
     `needed` of an inconclusive verdict is the factor by which the sample would have to grow.
     """
-    distance, half_width = abs(estimate - prediction), CONFIDENCE * standard_error
+    distance, half_width = abs(estimate - prediction), CONFIDENCE * standard_error + rounding
     if distance + half_width <= margin:
         return Verdict(VERIFIED)
     if not distance - half_width <= margin:
         reason = f"measured {estimate:.6g} +- {standard_error:.2g}, predicted {prediction:.6g}, margin {margin:.2g}"
         return Verdict(REFUTED, reason)
+    if rounding > margin:
+        return Verdict(SKIPPED, f"rounding of up to {rounding:.2g} hides a margin of {margin:.2g}")
     gap = abs(margin - distance)
     needed = (half_width / gap) ** 2 if gap > 0 else float("inf")
     return Verdict(INCONCLUSIVE, f"the interval straddles the margin; {needed:.3g} times the sample", needed=needed)

@@ -1,5 +1,6 @@
 """Each kind of evidence at its edges: what is not a number, not decided, not there, or not its own business."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from quadlab import verify as v
 from quadlab.problems import Quadratic
 from quadlab.theory.intervals import positive
 from quadlab.verify.runner import MutantResult
-from quadlab.verify.statistics import MARGINS
+from quadlab.verify.statistics import MARGINS, check_spread, sample_size
 from quadlab.verify.symbolic import judge as judge_symbolic
 from quadlab.verify.theorem import Window
 
@@ -161,7 +162,101 @@ SETTINGS = ({"a": 2.0, "b": 3.0},)
 def test_the_larger_of_measured_and_exact_error_counts():
     quiet = comparison(v.Equivalence(SETTINGS, measured(6.0, 0.0), lambda setting: 0.5))
     assert quiet["standard_error"] == pytest.approx(0.5 / np.sqrt(quiet["replicas"]))
-    assert comparison(v.Equivalence(SETTINGS, measured(6.0, 7.0), lambda setting: 0.5))["standard_error"] == 7.0
+    loud = 1.5 * quiet["standard_error"]
+    assert comparison(v.Equivalence(SETTINGS, measured(6.0, loud), lambda setting: 0.5))["standard_error"] == loud
+
+
+@pytest.mark.parametrize("spread", [1e-9, 0.0, 1e-3, 0.1])
+@pytest.mark.parametrize("design", ["equivalence", "bracket"])
+def test_a_spread_that_the_sample_contradicts_is_an_error_and_no_verdict_on_the_formula(spread, design):
+    if design == "equivalence":
+        subject = only(simulation=replace(SAMPLED, spread=lambda setting: spread))
+    else:
+        subject = only(simulation=replace(BRACKET, spread=lambda setting, edge: spread))
+    verdict = first(subject).verdict
+    assert verdict.word == v.ERROR
+    assert "spread is stated as" in verdict.reason
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("draw", ["standard_normal", "standard_exponential"])
+def test_a_right_spread_is_not_contradicted(seed, draw):
+    for replicas in (2, 3, 10, 1000):
+        sample = getattr(np.random.default_rng(seed), draw)(replicas)
+        check_spread(1.0, sample.std(ddof=1) / np.sqrt(replicas), replicas)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "replicas", "message"),
+    [
+        (np.nan, 0.1, 100, "estimate must be finite, got nan"),
+        (np.inf, 0.1, 100, "estimate must be finite, got inf"),
+        (6.0 + 1j, 0.1, 100, "estimate must be finite"),
+        (6.0, np.nan, 100, "standard_error must be finite and >= 0, got nan"),
+        (6.0, -0.1, 100, "standard_error must be finite and >= 0, got -0.1"),
+        (6.0, 0.1, 1, "replicas must be at least 2 to show their spread, got 1"),
+        (np.ones(2), 0.1, 100, "estimate must be one number, got 2 of them"),
+    ],
+)
+def test_a_measurement_that_is_none_is_an_error(value, error, replicas, message):
+    broken = v.Equivalence(SETTINGS, lambda *how: v.Measurement(value, error, replicas), lambda setting: 0.5)
+    verdict = first(only(simulation=broken)).verdict
+    assert verdict.word == v.ERROR
+    assert message in verdict.reason
+
+
+@pytest.mark.parametrize("simulation", [SAMPLED, BRACKET])
+@pytest.mark.parametrize(
+    ("formula", "word"),
+    [
+        (lambda a, b: np.nan, v.REFUTED),
+        (lambda a, b: np.inf, v.REFUTED),
+        (lambda a, b: a * b * (1 + 1e-9j), v.REFUTED),
+        (lambda a, b: a * b + 0j, v.VERIFIED),
+        (lambda a, b: np.array([a * b, a * b]), v.ERROR),
+        (lambda a, b: "6", v.ERROR),
+    ],
+)
+def test_a_prediction_that_is_not_one_real_number_passes_for_none(simulation, formula, word):
+    assert only(simulation=simulation).challenge(formula, rng=0).verdict.word == word
+
+
+def test_a_run_that_overflows_has_not_fallen():
+    def measure(setting, edge, replicas, rng, executor):
+        return v.Measurement(np.nan if edge > 10 else edge - 6.0, 0.0, replicas)
+
+    overflowing = only(simulation=replace(BRACKET, measure=measure))
+    assert first(overflowing).verdict.word == v.VERIFIED
+    result = overflowing.challenge("100 * a * b", rng=0)
+    assert (result.verdict.word, "too large for the simulation" in result.verdict.reason) == (v.REFUTED, True)
+
+
+def test_rounding_hides_a_margin_and_not_a_wrong_formula():
+    def at(value, rounding):
+        return lambda setting, replicas, rng, executor: v.Measurement(value, 0.0, replicas, rounding)
+
+    hidden = only(simulation=v.Equivalence(SETTINGS, at(6.3, 0.5), lambda setting: 0.0))
+    assert first(hidden).verdict.word == v.INCONCLUSIVE
+    assert "rounding of up to 0.5 hides a margin" in first(hidden).verdict.reason
+    assert hidden.challenge("2 * a * b", rng=0).verdict.word == v.REFUTED
+    settings = ({"a": 2.0, "b": 3.0}, {"a": 3.0, "b": 3.0})
+    one = v.Equivalence(
+        settings,
+        lambda setting, *how: at(6.3, 0.5)(setting, *how) if setting["a"] == 2 else at(9.0, 1e-9)(setting, *how),
+        lambda setting: 0.0,
+    )
+    assert first(only(simulation=one)).verdict.word == v.VERIFIED
+
+
+def test_a_prediction_of_zero_needs_a_scale():
+    verdict = first(only(simulation=SAMPLED, formula=lambda a, b: 0.0 * a)).verdict
+    assert verdict.word == v.ERROR
+    assert "a prediction of zero needs a scale of its own" in verdict.reason
+
+
+def test_a_sample_that_would_never_end_is_not_begun():
+    with pytest.raises(ValueError, match=r"ask for 1.21e\+10 replicas, at most 1e\+09"):
+        sample_size(1.0, 1e-4)
 
 
 def test_the_margin_is_relative_to_the_scale_or_to_the_size_of_the_prediction():
