@@ -228,6 +228,7 @@ THEOREM = Theorem(
             formula=lambda learning_rate: -2 / learning_rate,
             derivation=from_sign,
             oracle=turning_eigenvalue,
+            reach=1e3,
             certificate=sign_of_curvature,
             points=20,
             mutants={

@@ -69,6 +69,8 @@ def step_of_method(z, stages):
 
 
 def rates_of_method(eigenvalues, learning_rate, stages):
+    if learning_rate == 0:
+        return eigenvalues  # of the flow itself
     return -np.log(step_of_method(learning_rate * eigenvalues, stages))
 
 
@@ -142,10 +144,15 @@ def sign_beyond_one(flat_eigenvalue, sharp_eigenvalue, initial_state, remaining_
     return where(sharp[1] * flat[0] > sharp[0] * flat[1], -1, 1)
 
 
-def direction_of_envelopes(flat_eigenvalue, sharp_eigenvalue, initial_state, **others):
-    """The same from the envelopes |1 - h l|^n at equal loss."""
-    oracle = direction(rates_of_envelope, "learning_rate", "larger_rate")
-    return oracle(np.array([flat_eigenvalue, sharp_eigenvalue]), np.array([initial_state, 1.0]), **others)
+def direction_of_envelopes(flat_eigenvalue, sharp_eigenvalue, initial_state, remaining_loss, **rates):
+    """The same from the envelopes |1 - h l|^n: at equal loss |grad E|^2 follows the share of the sharp mode."""
+    eigenvalues = np.array([flat_eigenvalue, sharp_eigenvalue])
+    shares = eigenvalues * np.array([initial_state, 1.0]) ** 2
+    before, after = (
+        at_loss(rates_of_envelope(eigenvalues, rates[name]), shares, remaining_loss)[1]
+        for name in ("learning_rate", "larger_rate")
+    )
+    return np.sign(after / before - 1)
 
 
 EXAMPLE = np.array([0.1, 1.0, 4.0]), np.array([2.0, 1.0, 1.0])
@@ -254,6 +261,7 @@ THEOREM = Theorem(
             domain=Domain(SPREAD, *ORDERED, **EXCITED, **RATES, **LEFT, order=ORDER, exponent=EXPONENT),
             formula=lambda order, exponent, **_: -np.sign(exponent) * (order > 0),
             oracle=direction(rates_of_order, "learning_rate", "larger_learning_rate"),
+            reach=10,
             mutants={
                 "|theta|^2 decreases too": "where(order > 0, where(exponent == 0, 0, -1), 0)",
                 "plain flow shows it too": "where(exponent > 0, -1, where(exponent < 0, 1, 0))",
@@ -278,6 +286,7 @@ THEOREM = Theorem(
             ),
             formula=lambda **_: -1.0,
             oracle=direction(rates_of_heavy_ball, "momentum", "larger_momentum"),
+            reach=1,
             points=100,
             mutants={
                 "only the effective step counts": "0 * momentum",
@@ -295,6 +304,7 @@ THEOREM = Theorem(
             ),
             derivation=from_expansion_of_step,
             oracle=direction(rates_of_method, "learning_rate", "larger_learning_rate"),
+            reach=1,
             points=100,
             mutants={
                 "as for gradient descent": "-1 + 0 * stages",
@@ -321,6 +331,7 @@ THEOREM = Theorem(
             ),
             formula=sign_beyond_one,
             oracle=direction_of_envelopes,
+            reach=1,
             points=100,
             mutants={
                 "smaller up to the stability limit": "-1 + 0 * learning_rate",

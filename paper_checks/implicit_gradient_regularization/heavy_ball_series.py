@@ -115,6 +115,7 @@ THEOREM = Theorem(
     formula=series_coefficient,
     derivation=from_square_root,
     oracle=coefficient_on_circle,
+    reach=10,
     points=40,
     mutants={
         "powers of rho for Legendre polynomials, or binomials not squared": "(1 + momentum)**(term - 1)"

@@ -230,6 +230,7 @@ THEOREM = Theorem(
     formula=drift_rate,
     derivation=from_velocities,
     oracle=drift_by_gradients,
+    reach=1,
     certificate=comparison,
     points=100,
     mutants={
@@ -346,6 +347,7 @@ THEOREM = Theorem(
             ),
             formula=end_by_differences,
             oracle=end_of_descent,
+            reach=1,
             tolerance=1e-8,
             points=40,
             mutants={

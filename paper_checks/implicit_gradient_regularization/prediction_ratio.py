@@ -251,6 +251,7 @@ THEOREM = Theorem(
             domain=Domain("learning_rate * eigenvalue < 1", eigenvalue=positive.between(0.1, 1), learning_rate=LARGE),
             formula=modified_eigenvalue,
             oracle=rate_of_iterates,
+            reach=10,
             enclosure=sharp_modes_gain,
             mutants={
                 "plain flow": "eigenvalue",

@@ -268,6 +268,7 @@ THEOREM = Theorem(
             formula=cost_at_minimum,
             derivation=from_mean_loss(multiplicative=False),
             oracle=cost_by_quadrature(multiplicative=False),
+            reach=1e3,
             certificate=flatter_is_cheaper,
             mutants={
                 "the same at every minimum": "noise_sd**2 * data_input * target + data_input**2 * noise_sd**4 / 2",
@@ -285,6 +286,7 @@ THEOREM = Theorem(
             formula=lambda sharpness, noise_sd, data_input, target: target**2 / 2 * ((1 + noise_sd**2) ** 2 - 1),
             derivation=from_mean_loss(multiplicative=True),
             oracle=cost_by_quadrature(multiplicative=True),
+            reach=1,
             certificate=same_at_every_minimum,
             mutants={
                 "flatter minima are more robust": cost_at_minimum,
@@ -310,6 +312,7 @@ THEOREM = Theorem(
             ),
             derivation=mean_on_a_quadratic,
             oracle=cost_along_descent,
+            reach=1,
             points=60,
             mutants={
                 "larger rates are more robust": "noise_sd**2 / 2"

@@ -273,6 +273,7 @@ THEOREM = Theorem(
             ),
             formula=lambda exponent, **_: np.sign(1 - exponent),
             oracle=sign_of_change,
+            reach=1,
             points=100,
             mutants={
                 "always lower": "-1 + 0 * exponent",

@@ -232,6 +232,7 @@ THEOREM = Theorem(
             formula=position_of_flow,
             derivation=positions_on_both_sides,
             oracle=iterate,
+            reach=1,
             mutants={
                 "real part only, called exact": "exp(steps * log(abs(1 - learning_rate * eigenvalue)))",
                 "gradient flow": "exp(-steps * learning_rate * eigenvalue)",

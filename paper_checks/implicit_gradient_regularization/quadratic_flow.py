@@ -236,6 +236,7 @@ THEOREM = Theorem(
             ),
             formula=loss_in_matrices,
             oracle=logarithm_of_matrix,
+            reach=1,
             points=20,
             scale=lambda hessian, learning_rate: np.abs(hessian).max() + 1,
             mutants={

@@ -101,6 +101,7 @@ THEOREM = Theorem(
     formula=lambda eigenvalues, initial_state, flat_component, learning_rate: flat_component,
     derivation=one_step_on_two_weights,
     oracle=distance_after_descent,
+    reach=1,
     points=60,
     mutants={
         "larger rates end nearer": NEARER,
@@ -115,6 +116,7 @@ THEOREM = Theorem(
             domain=Domain(ONE_RATE, **MODEL, flat_component=real, learning_rate=RATE),
             formula=lambda eigenvalues, initial_state, flat_component, learning_rate: flat_component,
             oracle=kernel_part_after_descent,
+            reach=10,
             points=60,
             mutants={"larger rates end nearer": NEARER, "on one side": "abs(flat_component)"},
         ),
@@ -125,6 +127,7 @@ THEOREM = Theorem(
             domain=Domain(ONE_RATE, **MODEL, flat_component=positive, learning_rate=RATE, order=ORDER),
             formula=lambda order, **point: distance_by_modes(order=int(order), **point),
             oracle=distance_after_flow,
+            reach=1,
             points=60,
             mutants={
                 "larger rates end nearer": NEARER,

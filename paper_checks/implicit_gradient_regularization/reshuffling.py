@@ -318,6 +318,7 @@ THEOREM = Theorem(
             formula=full_batch,
             derivation=from_all_draws,
             oracle=partial(mean_end, draws),
+            reach=1,
             scale=lambda batch_curvatures, batch_minima, start, learning_rate: abs(start) + np.abs(batch_minima).max(),
             points=40,
             mutants={

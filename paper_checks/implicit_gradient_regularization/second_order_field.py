@@ -248,6 +248,7 @@ THEOREM = Theorem(
             formula=potential_on_quadratic,
             derivation=from_linear_field,
             oracle=work_on_quadratic,
+            reach=1,
             points=100,
             scale=lambda order, eigenvalue, position: 10 * 2.0 ** (order + 1) / (order + 1),
             mutants={

@@ -166,6 +166,7 @@ THEOREM = Theorem(
     formula=lambda learning_rate, angle: learning_rate / 4 * (sin(angle) / cos(angle)) ** 2,
     derivation=from_normal(penalty_minus_modified_loss),
     oracle=penalty_at_angle,
+    reach=1e3,
     points=100,
     mutants={
         "sine for tangent": "learning_rate / 4 * sin(angle)**2",
@@ -185,6 +186,7 @@ THEOREM = Theorem(
             oracle=lambda gradient_norm, parameter_count: np.tan(
                 angle_of_surface(random_gradient(gradient_norm, parameter_count))
             ),
+            reach=10,
             mutants={
                 "root mean square of the derivatives": "gradient_norm / sqrt(parameter_count)",
                 "squared": "gradient_norm**2",
@@ -202,6 +204,7 @@ THEOREM = Theorem(
             oracle=lambda gradient_norm, parameter_count: abs(
                 normal_of_surface(random_gradient(gradient_norm, parameter_count))[-1]
             ),
+            reach=10,
             mutants={
                 "without the root": "1 / (1 + gradient_norm**2)",
                 "norm not squared": "1 / sqrt(1 + gradient_norm)",

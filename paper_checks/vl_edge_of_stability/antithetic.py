@@ -218,6 +218,7 @@ THEOREM = Theorem(
             formula=smoothed_slope,
             derivation=mean_over_pairs,
             oracle=by_quadrature,
+            reach=1,
             scale=lambda second_derivative, third_derivative, fourth_derivative, mean, noise_variance: (
                 abs(second_derivative) + (1 + noise_variance) * (abs(third_derivative) + abs(fourth_derivative))
             ),

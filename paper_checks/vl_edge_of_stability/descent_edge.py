@@ -142,6 +142,7 @@ THEOREM = Theorem(
     formula=variational.descent_sharpness_limit,
     derivation=from_update_rule,
     oracle=root_of_cubic,
+    reach=1e3,
     simulation=EdgeBracket(
         settings=(
             {"signal_to_noise": 1.0, "learning_rate": 1.0},
@@ -175,6 +176,7 @@ THEOREM = Theorem(
             ),
             formula=lambda eigenvalue, learning_rate: learning_rate * eigenvalue**3 / (2 - learning_rate * eigenvalue),
             oracle=signal_without_change,
+            reach=1,
             certificate=certificate,
             mutants={
                 "signal against the noise of the gradient": (

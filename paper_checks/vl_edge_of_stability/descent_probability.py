@@ -217,6 +217,7 @@ THEOREM = Theorem(
     formula=variational.descent_probability,
     derivation=from_update_rule,
     oracle=chi_squared,
+    reach=1,
     simulation=Equivalence(
         settings=(
             {"eigenvalue": 1.0, "mean": 1.0, "noise_variance": 1.0, "learning_rate": 1.0, "samples": 1},
@@ -242,6 +243,7 @@ THEOREM = Theorem(
             ),
             formula=lambda eigenvalue, mean, learning_rate: (2 / (learning_rate * eigenvalue) - 1) * mean,
             oracle=end_of_descent,
+            reach=1e3,
             certificate=interval,
             mutants={
                 "half as far": "(1 / (learning_rate * eigenvalue) - 1) * mean",
@@ -256,6 +258,7 @@ THEOREM = Theorem(
             domain=Domain("learning_rate * eigenvalue < 2", **POINT | {"mean": positive.between(1e-4, 3)}),
             formula=parse(f"exp(-{EXPONENT})", tuple(POINT)),
             oracle=without_descent,
+            reach=100,
             enclosure=exceeds,
             mutants={
                 "the farther end": f"exp(-{EXPONENT.replace('min', 'max')})",

@@ -40,7 +40,7 @@ def sharpness_limit_by_eigenvalues(rule):
     def limit(learning_rate, **others):
         # in units of 1 / learning rate: only their product with the curvature matters
         parameters = {"learning_rate": 1.0, **others}
-        return brentq(excess, 1e-3, 1e4, args=(parameters,), xtol=1e-14) / learning_rate
+        return brentq(excess, 1e-3, 1e4, args=(parameters,), xtol=1e-14, maxiter=1000) / learning_rate
 
     return limit
 
@@ -139,6 +139,7 @@ THEOREM = Theorem(
             statement=r"v^+ = bv + (1 - b)\lambda x,\ x^+ = x - \rho v^+:\quad "
             r"\text{contraction} \iff \lambda < \frac{2 + 2b}{\rho(1 - b)}",
             **evidence(averaged_gradient()),
+            reach=1,
             formula=lambda learning_rate, momentum: (2 + 2 * momentum) / ((1 - momentum) * learning_rate),
             mutants={
                 "plain heavy ball's limit": stability.heavy_ball_sharpness_limit,

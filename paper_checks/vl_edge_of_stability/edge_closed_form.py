@@ -115,6 +115,7 @@ THEOREM = Theorem(
     formula=variational.variational_factor,
     derivation=from_update_rule,
     oracle=root_to_forty_digits,
+    reach=1e3,
     points=120,
     mutants={
         "the root taken of z alone": "learning_rate * sqrt(signal_to_noise) / 3"
@@ -137,6 +138,7 @@ THEOREM = Theorem(
             domain=Domain(fraction=Interval(0, 1, typical=(1e-3, 0.999))),
             formula=lambda fraction: fraction**3 / (1 - fraction),
             oracle=signal_without_change,
+            reach=10,
             points=60,
             certificate=certificate,
             mutants={

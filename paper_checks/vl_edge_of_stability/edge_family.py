@@ -206,6 +206,7 @@ THEOREM = Theorem(
     formula=edge,
     derivation=from_update_rules,
     oracle=root_of_change,
+    reach=100,
     certificate=descends_exactly_below,
     simulation=EdgeBracket(
         settings=tuple(

@@ -180,6 +180,7 @@ THEOREM = Theorem(
     formula=variational.descent_learning_rate_limit,
     derivation=change_at_limit,
     oracle=root_of_enumerated,
+    reach=10,
     certificate=if_and_only_if,
     simulation=EdgeBracket(
         settings=(GOLDEN,),
@@ -214,6 +215,7 @@ THEOREM = Theorem(
                 )
             ),
             oracle=deepest_enumerated,
+            reach=1,
             certificate=bound_and_reached,
             simulation=Equivalence(
                 settings=(GOLDEN,),

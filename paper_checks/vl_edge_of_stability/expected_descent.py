@@ -169,6 +169,7 @@ THEOREM = Theorem(
     formula=variational.expected_loss_change,
     derivation=from_update_rule,
     oracle=enumerated,
+    reach=1e3,
     scale=size_of_terms,
     simulation=Equivalence(
         settings=(

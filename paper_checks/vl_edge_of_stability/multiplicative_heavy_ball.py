@@ -187,6 +187,7 @@ THEOREM = Theorem(
     formula=stability.multiplicative_heavy_ball_limit,
     derivation=from_update_rule,
     oracle=largest_stable,
+    reach=1,
     points=80,
     certificate=certificate,
     mutants={
@@ -218,6 +219,7 @@ THEOREM = Theorem(
             domain=Domain(relative_variance=positive),
             formula=largest_limit,
             oracle=largest_over_momenta,
+            reach=10,
             points=40,
             certificate=largest_of_all,
             mutants={
@@ -234,6 +236,7 @@ THEOREM = Theorem(
             domain=Domain(relative_variance=Interval(0, 1, typical=(1e-3, 0.95))),
             formula=lambda relative_variance: (1 - relative_variance) / (1 + relative_variance),
             oracle=equal_limits,
+            reach=1,
             points=40,
             certificate=momentum_pays,
             mutants={

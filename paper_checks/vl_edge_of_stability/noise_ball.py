@@ -72,7 +72,7 @@ def distance_without_change(eigenvalue, noise_variance, learning_rate, samples):
 
 def curvature_without_change(distance, noise_variance, learning_rate, samples):
     """The curvature at which it does, the distance being held."""
-    ends = 1e-9 / learning_rate, 2 / learning_rate
+    ends = 1e-30 / learning_rate, 2.1 / learning_rate  # without noise it is 2 / rho
 
     def change(curvature):
         return enumerated_change(curvature, distance, noise_variance, learning_rate, samples) / curvature**2
@@ -186,6 +186,7 @@ THEOREM = Theorem(
     formula=variational.noise_ball_radius,
     derivation=from_update_rule,
     oracle=distance_without_change,
+    reach=1e3,
     certificate=certificate,
     simulation=EdgeBracket(
         settings=({"eigenvalue": 3.0, "noise_variance": 2.0, "learning_rate": 0.4, "samples": 2},),
@@ -211,6 +212,7 @@ THEOREM = Theorem(
             domain=Domain(distance=positive.between(0.1, 10), **{name: POINT[name] for name in NAMES[1:]}),
             formula=parse(FLAT, ("distance", *NAMES[1:])),
             oracle=curvature_without_change,
+            reach=1e3,
             certificate=flat_enough,
             points=100,
             mutants={
@@ -227,6 +229,7 @@ THEOREM = Theorem(
             domain=Domain("learning_rate * eigenvalue < 2", **POINT),
             formula=parse(FLOOR, NAMES),
             oracle=lambda **point: point["eigenvalue"] * distance_without_change(**point) ** 2 / 2,
+            reach=1e3,
             certificate=loss_suffices,
             points=100,
             mutants={

@@ -232,6 +232,7 @@ THEOREM = Theorem(
     domain=MATRICES,
     formula=change_along_eigenvectors,
     oracle=enumerated,
+    reach=100,
     scale=first_order,
     simulation=Equivalence(
         settings=(SETTING,),
@@ -262,6 +263,7 @@ THEOREM = Theorem(
             formula=change_by_traces,
             derivation=from_update_rule,
             oracle=enumerated,
+            reach=10,
             scale=first_order,
             mutants={
                 "preconditioned once": partial(
@@ -283,6 +285,7 @@ THEOREM = Theorem(
             domain=Domain(gradient=positive, preconditioner=positive, learning_rate=positive, **SCALARS),
             formula=edge_at("samples * effective_sample_size * gradient**2 / preconditioner"),
             oracle=edge_by_enumeration,
+            reach=1,
             points=100,
             mutants={
                 "noise 1 / (ess p)": edge_at("samples * effective_sample_size * gradient**2"),
@@ -300,6 +303,7 @@ THEOREM = Theorem(
             ),
             derivation=floor_from_rule,
             oracle=floor_by_enumeration,
+            reach=1,
             points=50,
             certificate=floor_certificate,
             mutants={

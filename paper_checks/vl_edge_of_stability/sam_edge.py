@@ -191,6 +191,7 @@ THEOREM = Theorem(
                 ascent_radius * learning_rate * eigenvalue / (2 - learning_rate * eigenvalue)
             ),
             oracle=sam_ball,
+            reach=10,
             certificate=ball_certificate,
             mutants={
                 "square root, as for weight noise": "ascent_radius"
@@ -223,6 +224,7 @@ THEOREM = Theorem(
             **crossing_evidence(GRADIENT),
             formula=lambda *point, **named: variational.edge_crossing(*point, **named).gradient_norm,
             oracle=crossing_gradient,
+            reach=1,
             mutants={
                 "radius not squared": f"2 * ascent_radius / (learning_rate * {STRENGTH.replace('**2', '')}"
                 f" * (1 + {STRENGTH.replace('**2', '')}))",
@@ -240,6 +242,7 @@ THEOREM = Theorem(
                 learning_rate,
                 ascent_radius,
             ),
+            reach=1,
             mutants={
                 "radius not squared": f"2 / (learning_rate * (1 + {STRENGTH.replace('**2', '')}))",
                 "inverted strength": f"2 / (learning_rate * (1 + 1 / {STRENGTH}))",

@@ -105,7 +105,7 @@ def cheapest_count(**point):
     y = [enumerated(**point, samples=count) / count for count in (1, 2, 3)]
     slope = (y[1] - y[0]) / (x[1] - x[0])
     bend = ((y[2] - y[1]) / (x[2] - x[1]) - slope) / (x[2] - x[0])
-    return 1 / ((x[0] + x[1] - slope / bend) / 2)
+    return 1 / ((x[0] + x[1] - slope / bend) / 2) if bend else 0  # without noise fewer are always cheaper
 
 
 def from_stationarity(formula):

@@ -219,6 +219,7 @@ THEOREM = Theorem(
     formula=variational.stationary_variance,
     derivation=from_recursion,
     oracle=fixed_point,
+    reach=10,
     points=40,
     certificate=attraction,
     simulation=Equivalence(
@@ -285,6 +286,7 @@ THEOREM = Theorem(
                 / noise_variance
                 * fixed_point(eigenvalue, noise_variance, learning_rate, samples)
             ),
+            reach=10,
             points=50,
             mutants={
                 "curvature squared": SIGNAL.replace("**3", "**2"),

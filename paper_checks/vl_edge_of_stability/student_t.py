@@ -160,6 +160,7 @@ THEOREM = Theorem(
     formula=variational.student_t_variance,
     derivation=from_construction,
     oracle=second_moment,
+    reach=1,
     simulation=Equivalence(
         settings=({"scale_squared": 1.0, "degrees_of_freedom": 10.0},),
         measure=FROM_MINIMUM.measure,
@@ -183,6 +184,7 @@ THEOREM = Theorem(
                 degrees_of_freedom > 2, scale_squared * degrees_of_freedom / (degrees_of_freedom - 2), inf
             ),
             oracle=second_moment_or_infinite,
+            reach=1,
             mutants={
                 "finite for every tail": "scale_squared * degrees_of_freedom / abs(degrees_of_freedom - 2)",
                 "infinite up to four, like the fourth moment": lambda scale_squared, degrees_of_freedom: where(
@@ -204,6 +206,7 @@ THEOREM = Theorem(
             ),
             formula=probability_at_variance,
             oracle=integrated_density,
+            reach=1,
             simulation=Equivalence(
                 settings=tuple(map(at_variance_one, (3.0, 5.0))),
                 measure=DESCENDS.measure,

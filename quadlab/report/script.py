@@ -13,7 +13,7 @@ EXIT_CODES = {VERIFIED: 0, REFUTED: 1, INCONCLUSIVE: 2, ERROR: 3}
 
 
 def exit_code(words):
-    """0 all verified, 1 something refuted, 2 something inconclusive (or not decided at all), 3 an error.
+    """0 all verified, 1 something refuted, 2 something not decided (inconclusive, or consistent alone), 3 an error.
 
     >>> exit_code(["VERIFIED", "INCONCLUSIVE", "REFUTED"])
     1

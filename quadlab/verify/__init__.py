@@ -28,6 +28,7 @@ from quadlab.verify.theorem import (
     Window,
 )
 from quadlab.verify.verdict import (
+    CONSISTENT,
     ERROR,
     INCONCLUSIVE,
     OUT_OF_DOMAIN,
@@ -40,6 +41,7 @@ from quadlab.verify.verdict import (
 
 __all__ = [
     "ASYMPTOTIC",
+    "CONSISTENT",
     "ERROR",
     "IDENTITY",
     "INCONCLUSIVE",

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from quadlab.simulate.chunks import seed_number
+from quadlab.verify import compared, computed
+from quadlab.verify.apart import GaveUp, apart
 from quadlab.verify.formula import Formula, parse
-from quadlab.verify.runner import _attempt, _error, judges
+from quadlab.verify.replicated import Replication
+from quadlab.verify.runner import attempt, failure, judges
 from quadlab.verify.statistics import MARGINS
-from quadlab.verify.verdict import INCONCLUSIVE, SKIPPED, Evidence, Verdict, combine
+from quadlab.verify.verdict import CONSISTENT, ERROR, INCONCLUSIVE, REFUTED, SKIPPED, VERIFIED, Evidence, Verdict, combine
 
 __all__ = ["Challenge", "challenge"]
+
+# of processor time, for one kind of evidence; all of them together stay below ten
+SECONDS = {"compared": 2.0, "symbolic": 1.5, "certified": 1.5, "enclosed": 1.0, "computed": 1.5, "sampled": 2.0}
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,12 @@ def challenge(theorem, formula, *, claim="main", rng=None, budget="standard", ex
     """Judge `formula`, a text in the arguments of the claim or a function of them, by the theorem's evidence.
 
     A text uses + - * / **, comparisons and the functions of quadlab.theory.elementary; it is parsed, never run.
-    The verdict is REFUTED with the point at which the formula is wrong, VERIFIED when no evidence objects, or
-    INCONCLUSIVE. Exact evidence that cannot read the formula is skipped.
+
+    The verdict is VERIFIED where the formula reduces to the theorem's own on the whole domain; its evidence is then
+    the theorem's. REFUTED comes with a point at which the formula is wrong. CONSISTENT says that no evidence objects
+    and none covers the whole domain: how many points agreed, from which ranges, and what was not proved.
+    INCONCLUSIVE: nothing could read the formula. Each kind of evidence has a limit of processor time, about ten
+    seconds together; what it stopped is said. Runs of networks have none.
 
     >>> from quadlab.verify import load
     >>> challenge(load("vl.noise-ball"), "sqrt(noise_variance / samples)", rng=0).verdict.word
@@ -47,21 +57,73 @@ def challenge(theorem, formula, *, claim="main", rng=None, budget="standard", ex
     if not callable(candidate):
         raise ValueError(f"formula must be a text or a function, got {type(formula).__name__}")
     seed = seed_number(rng)
-    found = []
-    for label, prepare in judges(target, np.random.SeedSequence(seed), budget, executor).items():
-        kind = label.partition(" ")[0]
-        try:
-            judge = prepare()
-        except Exception as error:
-            found.append(Evidence(kind, _error(error), target.name))
-            continue
-        item = _attempt(judge, candidate, kind, target.name, mutant=True)
-        if item.kind == "symbolic" and item.verdict.word == INCONCLUSIVE and "branches" not in item.verdict.reason:
-            # SymPy may fail to bring a right formula in another form to zero: that is no objection
-            item = Evidence(item.kind, Verdict(SKIPPED, item.verdict.reason), item.claim, item.figures)
-        found.append(item)
+    compared_seed, evidence_seed = np.random.SeedSequence(seed).spawn(2)
+    comparison, differing = _comparison(target, candidate, compared_seed)
+    same = comparison.verdict.word == VERIFIED
+    found = [comparison]
+    for label, prepare in judges(target, evidence_seed, budget, executor, further=differing).items():
+        judged = target.formula if same else candidate
+        found.append(_judged(target, label.partition(" ")[0], prepare, judged))
     text = formula if isinstance(formula, str) else getattr(formula, "__name__", repr(formula))
-    verdict = combine(item.verdict for item in found)
-    if verdict.word == SKIPPED:
-        verdict = Verdict(INCONCLUSIVE, "none of the evidence can read this formula")
-    return Challenge(theorem.id, text, verdict, tuple(found), seed)
+    return Challenge(theorem.id, text, _overall(found, same), tuple(found), seed)
+
+
+def _comparison(claim, candidate, seed):
+    """(Evidence against the theorem's own formula, points at which the two differ: none or one)."""
+
+    def at_points():
+        return compared.at_points(claim, candidate, np.random.default_rng(seed))
+
+    def as_identity():
+        return compared.as_identity(claim, candidate)
+
+    try:
+        with np.errstate(all="ignore"):
+            found, differing = apart(at_points, seconds=SECONDS["compared"])
+    except Exception as error:
+        found, differing = _unread("compared", claim, error), None
+    if differing is not None:
+        return found, (differing,)
+    try:
+        identity = apart(as_identity, seconds=SECONDS["compared"])
+    except Exception as error:
+        identity = _unread("compared", claim, error)
+    return Evidence("compared", identity.verdict, claim.name, {**found.figures, **identity.figures}), ()
+
+
+def _unread(kind, claim, error):
+    """What prevents a comparison is no objection to the formula, and the reason why it stays open."""
+    word = INCONCLUSIVE if isinstance(error, (GaveUp, TypeError, AttributeError, NotImplementedError)) else ERROR
+    reason = str(error) if isinstance(error, GaveUp) else failure(error).reason
+    return Evidence(kind, Verdict(INCONCLUSIVE if word == ERROR else word, reason), claim.name)
+
+
+def _judged(claim, kind, prepare, formula):
+    def work():
+        return attempt(prepare(), formula, kind, claim.name, mutant=True)
+
+    try:
+        item = work() if kind == Replication.kind else apart(work, seconds=SECONDS[kind])
+    except GaveUp as error:
+        return Evidence(kind, Verdict(INCONCLUSIVE, str(error)), claim.name)
+    except Exception as error:
+        return Evidence(kind, failure(error), claim.name)
+    return item
+
+
+def _overall(found, same):
+    """VERIFIED only as the theorem's own formula; refuted by the kind whose witness is in the formula's arguments."""
+    verdicts = [item.verdict for item in sorted(found, key=lambda item: item.kind not in ("computed", "compared"))]
+    worst = combine(verdict for verdict in verdicts if verdict.word in (REFUTED, ERROR))
+    if worst.word != SKIPPED:
+        return worst
+    if same:
+        return Verdict(VERIFIED, found[0].verdict.reason)
+    agreeing = [item for item in found if item.verdict.word == VERIFIED]
+    comparison = found[0]
+    if not agreeing and not comparison.figures.get("points"):
+        return Verdict(INCONCLUSIVE, "none of the evidence can read this formula")
+    points = max((item.figures.get("points", 0) for item in found), default=0)
+    open_kinds = [item for item in found if item.verdict.word in (INCONCLUSIVE, SKIPPED)]
+    undecided = "; ".join(f"{item.kind}: {item.verdict.reason}" for item in open_kinds)
+    return Verdict(CONSISTENT, f"no evidence objects at {points} points; not proved ({undecided})")

@@ -1,9 +1,12 @@
 """Evidence by exact computation: the formula against an oracle on points drawn from its whole domain."""
 
+import sys
+
 import numpy as np
 
 from quadlab.estimate import convergence_order
 from quadlab.verify.formula import Formula
+from quadlab.verify.independence import closed_forms_called
 from quadlab.verify.theorem import ASYMPTOTIC, LIMIT, LOWER, UPPER
 from quadlab.verify.verdict import (
     ERROR,
@@ -15,21 +18,37 @@ from quadlab.verify.verdict import (
     Evidence,
     Verdict,
     combine,
+    told_apart,
 )
 
-__all__ = ["at_point", "prepare"]
+__all__ = ["at_point", "number", "prepare"]
 
 ROUNDING = 1e-12
+FAR_SHARE = 5  # of the points drawn in the typical ranges, one in five is drawn beyond them as well
+COARSEST = 1e-3  # of the value: an error that a scale may let pass
+NARROWEST = 1e-2  # spread of the points, relative to their size
 
 
-def prepare(claim, *, rng):
-    """Draw points and compute the oracle once; return what judges a candidate formula by them."""
+def prepare(claim, *, rng, further=()):
+    """Draw points and compute the oracle once; return what judges a candidate formula by them.
+
+    further : points that are judged first, where the oracle can.
+    """
     if claim.kind in (ASYMPTOTIC, LIMIT):
         return _prepare_window(claim, rng)
-    points = claim.domain.draw(rng, claim.points)
-    drawn_from = {name: [np.min(values), np.max(values)] for name, values in _columns(points).items()}
-    exact = [float(np.squeeze(claim.oracle(**point))) for point in points]
+    drawn = claim.domain.draw(rng, claim.points)
+    far = claim.domain.draw_far(rng, -(-claim.points // FAR_SHARE), claim.reach)
+    points = [*(point for point in further if _answered(claim, point)), *drawn, *far]
+    shared = closed_forms_called(claim.formula, claim.oracle, drawn[0])
+    exact = [_oracle_value(claim, point) for point in points]
     scales = [claim.scale(**point) if claim.scale else abs(value) for point, value in zip(points, exact, strict=True)]
+    figures = {
+        "points": len(points),
+        "tolerance": claim.tolerance,
+        "drawn_from": _ranges(points),
+        "resolution": _resolution(claim.tolerance, exact, scales),
+    }
+    objection = _objection(claim, points, figures["resolution"], shared)
 
     def judge(candidate):
         worst, witness, nearest = 0.0, None, np.inf
@@ -42,15 +61,12 @@ def prepare(claim, *, rng):
             if not _allowed(error, scale, claim.tolerance) and witness is None:
                 witness = {**point, "formula": predicted, "oracle": value}
             worst, nearest = max(worst, error / scale if scale > 0 else error), min(nearest, -error)
-        figures = {"points": len(points), "tolerance": claim.tolerance, "drawn_from": drawn_from}
-        if claim.kind in (UPPER, LOWER):
-            figures["smallest_gap"] = nearest
-        else:
-            figures["largest_error"] = worst
-        if witness is None:
-            return Evidence("computed", Verdict(VERIFIED), claim.name, figures)
-        reason = f"formula {witness['formula']:.6g}, oracle {witness['oracle']:.6g}"
-        return Evidence("computed", Verdict(REFUTED, reason, witness), claim.name, figures)
+        own = {"smallest_gap": nearest} if claim.kind in (UPPER, LOWER) else {"largest_error": worst}
+        if witness is not None:
+            reason = "formula {}, oracle {}".format(*told_apart(witness["formula"], witness["oracle"]))
+            return Evidence("computed", Verdict(REFUTED, reason, witness), claim.name, {**figures, **own})
+        verdict = Verdict(INCONCLUSIVE, objection) if objection else Verdict(VERIFIED)
+        return Evidence("computed", verdict, claim.name, {**figures, **own})
 
     return judge
 
@@ -64,7 +80,7 @@ def at_point(claim, point):
     if claim.oracle is None:
         return Evidence("computed", Verdict(SKIPPED, "the claim has no oracle"), claim.name)
     try:
-        predicted, value = (_evaluate(side, point) for side in (claim.formula, claim.oracle))
+        predicted, value = _evaluate(claim.formula, point), _oracle_value(claim, point)
     except Exception as error:
         return Evidence("computed", Verdict(ERROR, f"{type(error).__name__}: {error}"), claim.name)
     figures = {"formula": predicted, "oracle": value}
@@ -77,24 +93,91 @@ def at_point(claim, point):
     return Evidence("computed", Verdict(REFUTED, witness={**point, **figures}), claim.name, figures)
 
 
+def number(value, what):
+    """One real number as a float; ValueError for anything else, NaN is one.
+
+    >>> number(np.array([1.0, 2.0]), "the formula")
+    Traceback (most recent call last):
+    ...
+    ValueError: the formula must give one real number, got shape (2,); sum(...) adds up the directions
+    """
+    if np.size(value) != 1:
+        hint = "; sum(...) adds up the directions" if np.size(value) else ""
+        raise ValueError(f"{what} must give one real number, got shape {np.shape(value)}{hint}")
+    (single,) = np.ravel(value)
+    if np.iscomplexobj(single) or (hasattr(single, "is_extended_real") and single.is_extended_real is False):
+        raise ValueError(f"{what} must give one real number, got {single}")
+    try:
+        return float(single)
+    except OverflowError:
+        return float("inf") if single > 0 else float("-inf")
+
+
+def _oracle_value(claim, point):
+    value = number(claim.oracle(**point), "the oracle")
+    if np.isnan(value):
+        raise ValueError(f"the oracle must give a number, got nan at {_plain(point)}")
+    return value
+
+
+def _answered(claim, point):
+    try:
+        _oracle_value(claim, point)
+    except Exception:
+        return False
+    return True
+
+
+def _plain(point):
+    return ", ".join(f"{name} = {np.asarray(value).tolist()}" for name, value in point.items())
+
+
 def _evaluate(candidate, point):
     with np.errstate(all="ignore"):
-        return float(np.squeeze(candidate(**point)))
+        return number(candidate(**point), "the formula")
+
+
+def _objection(claim, points, resolution, shared):
+    """Why agreement would show nothing; "" where it does."""
+    if shared:
+        return f"the oracle is not independent: it calls {', '.join(shared)} as the formula does"
+    if resolution > COARSEST:
+        return f"tolerance and scale let an error of {resolution:.2g} of the value pass, more than {COARSEST:g}"
+    if claim.domain and all(high - low <= NARROWEST * max(abs(low), abs(high)) for low, high in _ranges(points).values()):
+        return f"all points lie within {NARROWEST:g} of each other"
+    return ""
+
+
+def _resolution(tolerance, exact, scales):
+    """The relative error that passes at half of the points, where the value is more than what cancels leaves."""
+    pairs = zip(scales, exact, strict=True)
+    sizes = [scale / abs(value) for scale, value in pairs if np.isfinite(value) and abs(value) > ROUNDING * scale]
+    return tolerance * float(np.median(sizes)) if sizes else 0.0
 
 
 def _without_rounding(candidate, point):
     """The value of a text formula in 100 digits, so that cancellation in its form is not held against it."""
     predicted = _evaluate(candidate, point)
-    if not isinstance(candidate, Formula) or any(np.ndim(value) for value in point.values()):
+    if not isinstance(candidate, Formula):
         return predicted
     import flint
 
     try:
         with flint.ctx.workdps(100):
-            exact = candidate(**{name: flint.arb(float(value)) for name, value in point.items()})
+            exact = candidate(**{name: balls(value) for name, value in point.items()})
+            if np.size(exact) == 1:
+                (exact,) = np.ravel(exact)
             return predicted if exact.is_nan() else float(exact)
-    except (ValueError, ArithmeticError):
+    except (ValueError, ArithmeticError, AttributeError, TypeError):
         return predicted
+
+
+def balls(value):
+    """A number as an Arb ball, an array as an array of them."""
+    arb = sys.modules["flint"].arb
+    if np.ndim(value) == 0:
+        return arb(float(value))
+    return np.vectorize(lambda entry: arb(float(entry)), otypes=[object])(value)
 
 
 def _violation(kind, predicted, value):
@@ -112,9 +195,10 @@ def _allowed(error, scale, tolerance):
     return error <= tolerance * (scale if np.isfinite(scale) else 0.0)
 
 
-def _columns(points):
-    """All values that each argument took."""
-    return {name: np.concatenate([np.ravel(point[name]) for point in points]) for name in points[0]}
+def _ranges(points):
+    """The smallest and the largest value that each argument took."""
+    columns = {name: np.concatenate([np.ravel(point[name]) for point in points]) for name in points[0]}
+    return {name: [np.min(values), np.max(values)] for name, values in columns.items()}
 
 
 def _prepare_window(claim, rng):
@@ -122,8 +206,9 @@ def _prepare_window(claim, rng):
     window = claim.window
     grid = np.geomspace(window.low, window.high, 9)
     points = claim.domain.draw(rng, max(1, claim.points // len(grid)))
+    shared = closed_forms_called(claim.formula, claim.oracle, points[0])
     lines = [[{**point, window.parameter: x} for x in grid] for point in points]
-    exact = [[claim.oracle(**point) for point in line] for line in lines]
+    exact = [[_oracle_value(claim, point) for point in line] for line in lines]
 
     def judge(candidate):
         verdicts, worst = [], np.inf
@@ -132,6 +217,8 @@ def _prepare_window(claim, rng):
             verdict, surplus = _order_verdict(window, grid, errors, line[-1])
             verdicts.append(verdict)
             worst = min(worst, surplus)
+        if shared:
+            verdicts.append(Verdict(INCONCLUSIVE, _objection(claim, points, 0.0, shared)))
         figures = {
             "points": len(lines) * len(grid),
             "window": [window.parameter, window.low, window.high],

@@ -1,7 +1,9 @@
 """Where a theorem holds: named intervals and relations between them, as one object."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -84,6 +86,13 @@ class Domain(Mapping):
             + [relation.text for relation in self.relations]
         )
 
+    def is_point(self):
+        """Whether every argument has one value only, or is drawn with one value only."""
+        sides = [(entry.lower, entry.upper) for entry in map(_interval, self.intervals.values()) if entry is not None]
+        drawn = [entry.typical for entry in map(_interval, self.intervals.values()) if entry is not None]
+        alone = len(sides) == len(self.intervals)
+        return alone and any(all(low == high for low, high in pairs) for pairs in (sides, drawn))
+
     def check(self, point):
         """Return the point with its values checked; ValueError names the argument or the relation that fails."""
         missing, unknown = sorted(set(self) - set(point)), sorted(set(point) - set(self))
@@ -110,16 +119,82 @@ class Domain(Mapping):
 
     def draw(self, rng, count):
         """`count` random points of the domain, as dicts; points that violate a relation are drawn again."""
-        points: list[dict] = []
+        points = list(itertools.islice(self._admitted(1000 * count, lambda: self._point(rng, _typical)), count))
+        if len(points) < count:
+            texts = ", ".join(relation.text for relation in self.relations)
+            raise ValueError(f"fewer than one in 1000 drawn points satisfies {texts}")
+        return points
+
+    def draw_far(self, rng, count, reach):
+        """At most `count` points with an argument at a closed end or up to `reach` times beyond its typical range.
+
+        Fewer, where the relations admit few such points, and none where no argument has such an end.
+        """
+        able = [name for name, entry in self.intervals.items() if _ends(_interval(entry), reach)]
+
+        def far_point():
+            # mostly one argument alone: relations, and what an oracle can follow, admit that more often
+            alone = able[rng.integers(len(able))]
+            chosen = {alone} if rng.random() < 0.7 else {alone, *(name for name in able if rng.random() < 0.5)}
+            return self._point(rng, lambda name, *rest: (_far if name in chosen else _typical)(name, *rest, reach))
+
+        return list(itertools.islice(self._admitted(50 * count, far_point), count)) if able else []
+
+    def _admitted(self, attempts, draw):
+        points = (draw() for _ in range(attempts))
+        return (point for point in points if not self.relations or self.contains(point))
+
+    def _point(self, rng, value):
         lengths = [entry for entry in self.intervals.values() if isinstance(entry, Directions)]
-        for _ in range(1000 * count):
-            if len(points) == count:
-                return points
-            length = int(rng.integers(lengths[0].least, lengths[0].most, endpoint=True)) if lengths else 0
-            point = {
-                name: entry.interval.draw(rng, length) if isinstance(entry, Directions) else entry.draw(rng)
-                for name, entry in self.intervals.items()
-            }
-            if not self.relations or self.contains(point):
-                points.append(point)
-        raise ValueError(f"fewer than one in 1000 drawn points satisfies {', '.join(r.text for r in self.relations)}")
+        length = int(rng.integers(lengths[0].least, lengths[0].most, endpoint=True)) if lengths else 0
+        return {name: value(name, entry, rng, length) for name, entry in self.intervals.items()}
+
+
+def _interval(entry):
+    """The interval of an entry whose values may be drawn one by one; None for a matrix."""
+    return entry.interval if isinstance(entry, Directions) else entry if isinstance(entry, Interval) else None
+
+
+def _typical(name, entry, rng, length, reach=1.0):
+    return entry.interval.draw(rng, length) if isinstance(entry, Directions) else entry.draw(rng)
+
+
+def _far(name, entry, rng, length, reach):
+    interval = _interval(entry)
+    ends = _ends(interval, reach)
+    draws = [ends[rng.integers(len(ends))](rng) for _ in range(length if isinstance(entry, Directions) else 1)]
+    return np.array(draws) if isinstance(entry, Directions) else draws[0]
+
+
+def _ends(interval, reach):
+    """Ways to draw a value at each end of an interval: closed ends themselves, and beyond the typical range."""
+    if interval is None:
+        return []
+    (low, high), whole = interval.typical, interval.whole
+    ends: list[Callable] = []
+    for end, inner, closed, sign in (
+        (interval.lower, low, interval.lower_closed, -1),
+        (interval.upper, high, interval.upper_closed, 1),
+    ):
+        if np.isinf(end):
+            # whole numbers count what an oracle has to build or enumerate
+            if reach > 1 and not whole:
+                ends.append(partial(_beyond, sign * max(sign * inner, 1.0), reach))
+            continue
+        if closed:
+            ends.append(partial(_at, float(end)))
+        if reach > 1 and not whole:
+            ends.append(partial(_towards, float(end), (inner - end) or -sign * 1e-3 * (high - low), reach))
+    return ends
+
+
+def _at(end, rng):
+    return end
+
+
+def _beyond(size, reach, rng):
+    return size * reach ** rng.uniform()
+
+
+def _towards(end, gap, reach, rng):
+    return end + gap / reach ** rng.uniform()

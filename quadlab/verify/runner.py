@@ -1,5 +1,6 @@
 """Verify a theorem: every kind of evidence on every claim, and the same evidence on every mutant."""
 
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,16 +12,17 @@ import numpy as np
 
 from quadlab.simulate.chunks import seed_number
 from quadlab.verify import computed, proved, symbolic
+from quadlab.verify.apart import Apart, GaveUp
 from quadlab.verify.certify import NotAlgebraic
-from quadlab.verify.limits import time_limit
+from quadlab.verify.probes import Probes, counted
 from quadlab.verify.replicated import Replication
 from quadlab.verify.statistics import MARGINS
 from quadlab.verify.verdict import ERROR, INCONCLUSIVE, REFUTED, SKIPPED, VERIFIED, Evidence, Verdict, combine
 
-__all__ = ["MutantResult", "Report", "judges", "verify"]
+__all__ = ["MutantResult", "Report", "attempt", "failure", "judges", "verify"]
 
 EXACT_KINDS = ("symbolic", "certified", "enclosed")
-EXACT_SECONDS = 15.0
+EXACT_SECONDS = 15.0  # of processor time, for one formula
 
 
 @dataclass(frozen=True)
@@ -95,26 +97,28 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
 
         problem = LeastSquares.from_dataset("diabetes")
     *claim_seeds, runs_seed = seeds.spawn(len(theorem.claims) + 1)
+    trials = []
     for claim, claim_seed in zip(theorem.claims, claim_seeds, strict=True):
         checked = claim is theorem and theorem.on_problem and problem is not None
         on_problem = partial(theorem.on_problem, problem) if checked else None
         prepared = judges(claim, claim_seed, budget, executor, on_problem, getattr(problem, "name", ""), runs_seed)
-        against: dict[str, dict[str, Verdict]] = {name: {} for name in claim.mutants}
-        for label, prepare in prepared.items():
+        probes = Probes.of(claim, np.random.default_rng(0))
+        trials += [_Trial(claim, label, prepare, probes, given) for label, prepare in prepared.items()]
+    exact = Apart([work for trial in trials for work in trial.exact_works()], seconds=EXACT_SECONDS)
+    try:
+        for trial in trials:
             if progress is not None:
-                progress(f"{theorem.id}: {label}" + ("" if claim.name == "main" else f", {claim.name}"))
-            kind = label.partition(" ")[0]
-            try:
-                judge = prepare()
-            except Exception as error:
-                evidence.append(Evidence(kind, _error(error), claim.name))
-                continue
-            evidence.append(_attempt(judge, claim.formula, kind, claim.name))
-            if given and label != kind:
-                continue
-            for name, mutant in claim.mutants.items():
-                against[name][label] = _attempt(judge, mutant, kind, claim.name, mutant=True).verdict
-        mutants.extend(MutantResult(claim.name, name, verdicts) for name, verdicts in against.items())
+                progress(f"{theorem.id}: {trial.label}" + ("" if trial.claim.name == "main" else f", {trial.claim.name}"))
+            trial.run()
+        outcomes = iter(exact.outcomes())
+    finally:
+        exact.stop()
+    against: dict = {(claim.name, name): {} for claim in theorem.claims for name in claim.mutants}
+    for trial in trials:
+        evidence.append(trial.evidence(outcomes))
+        for name, verdict in trial.mutants.items():
+            against[trial.claim.name, name][trial.label] = verdict
+    mutants = [MutantResult(claim, name, verdicts) for (claim, name), verdicts in against.items()]
     return Report(
         id=theorem.id,
         title=theorem.title,
@@ -130,6 +134,75 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
     )
 
 
+class _Trial:
+    """One kind of evidence for one claim: on its formula, its mutants and the probes."""
+
+    def __init__(self, claim, label, prepare, probes, given):
+        self.claim, self.label, self.prepare, self.probes = claim, label, prepare, probes
+        self.kind = label.partition(" ")[0]
+        self.exact = self.kind in EXACT_KINDS
+        own = label == self.kind
+        # other data than those that a theorem ships need not be able to tell mutants apart
+        self.candidates = dict(claim.mutants) if own or not given else {}
+        self.probed = own
+        self.mutants, self.found = {}, None
+
+    def exact_works(self):
+        """The pieces of work that go to another process: one for each formula."""
+        if not self.exact:
+            return []
+        judge = self.prepare()
+        formulas = [*self.candidates.values(), *(self.probes.for_resolution(0).values() if self.probed else ())]
+        own = partial(attempt, judge, self.claim.formula, self.kind, self.claim.name)
+        return [own, *(partial(attempt, judge, f, self.kind, self.claim.name, mutant=True) for f in formulas)]
+
+    def run(self):
+        """Judge all formulas here, where the evidence is not exact."""
+        if self.exact:
+            return
+        try:
+            judge = self.prepare()
+        except Exception as error:
+            self.found = [Evidence(self.kind, failure(error), self.claim.name)]
+            self.candidates, self.probed = {}, False
+            return
+        item = attempt(judge, self.claim.formula, self.kind, self.claim.name)
+        resolution = item.figures.get("resolution") or 0.0
+        probes = self.probes.for_resolution(resolution) if self.probed and item.verdict.word == VERIFIED else {}
+        self.probed = bool(probes)
+        formulas = [*self.candidates.values(), *probes.values()]
+        self.found = [item, *(attempt(judge, f, self.kind, self.claim.name, mutant=True) for f in formulas)]
+        self.names = list(probes)
+
+    def evidence(self, outcomes):
+        """The evidence on the claim's own formula, once all have been judged; `mutants` holds the others' verdicts."""
+        if self.exact:
+            self.names = list(self.probes.for_resolution(0)) if self.probed else []
+            count = 1 + len(self.candidates) + len(self.names)
+            self.found = [_answer(outcome, self.kind, self.claim.name) for outcome in itertools.islice(outcomes, count)]
+        item, *others = self.found
+        verdicts = [other.verdict for other in others]
+        self.mutants = dict(zip(self.candidates, verdicts, strict=False))
+        if not self.probed:
+            return item
+        probed = dict(zip(self.names, verdicts[len(self.candidates) :], strict=True))
+        refuted = any(verdict.word == REFUTED for verdict in self.mutants.values())
+        verdict, unseen = counted(self.claim, item.verdict, probed, refuted)
+        if verdict.word == SKIPPED != item.verdict.word:
+            self.mutants = {}
+        figures = {**item.figures, "probes": list(probed), "cannot_see": unseen}
+        return Evidence(item.kind, verdict, item.claim, figures)
+
+
+def _answer(outcome, kind, claim):
+    try:
+        return outcome()
+    except GaveUp as error:
+        return Evidence(kind, Verdict(INCONCLUSIVE, str(error)), claim)
+    except Exception as error:
+        return Evidence(kind, failure(error), claim)
+
+
 def _on_data(experiment, data, seeds, *, budget, executor, progress, seed):
     """The report of an experiment's main claim on a user's data, which need not tell mutants apart."""
     if experiment.on_problem is None:
@@ -141,9 +214,9 @@ def _on_data(experiment, data, seeds, *, budget, executor, progress, seed):
         replication = experiment.on_problem(data)
         options = {"rng": seeds, "budget": budget, "executor": executor, "claim": claim}
         judge = replication.prepare(experiment.formula, claim_kind=experiment.kind, **options)
-        evidence = _attempt(judge, experiment.formula, Replication.kind, claim)
+        evidence = attempt(judge, experiment.formula, Replication.kind, claim)
     except Exception as error:
-        evidence = Evidence(Replication.kind, _error(error), claim)
+        evidence = Evidence(Replication.kind, failure(error), claim)
     return Report(
         id=experiment.id,
         title=experiment.title,
@@ -159,10 +232,11 @@ def _on_data(experiment, data, seeds, *, budget, executor, progress, seed):
     )
 
 
-def judges(claim, seed, budget, executor=None, on_problem=None, problem_name="", runs_seed=None):
+def judges(claim, seed, budget, executor=None, on_problem=None, problem_name="", runs_seed=None, further=()):
     """For each kind of evidence the claim has, a function that prepares it and returns its judge of a formula.
 
-    Replicated evidence takes `runs_seed`, where given: the claims of a theorem share its runs.
+    Replicated evidence takes `runs_seed`, where given: the claims of a theorem share its runs. `further` points are
+    judged by the oracle too.
     """
     computed_seed, sampled_seed, problem_seed = seed.spawn(3)
     options = {"budget": budget, "executor": executor, "claim": claim.name}
@@ -170,7 +244,9 @@ def judges(claim, seed, budget, executor=None, on_problem=None, problem_name="",
     if claim.derivation:
         prepared["symbolic"] = lambda: lambda formula: symbolic.judge(claim, formula)
     if claim.oracle:
-        prepared["computed"] = lambda: computed.prepare(claim, rng=np.random.default_rng(computed_seed))
+        prepared["computed"] = lambda: computed.prepare(
+            claim, rng=np.random.default_rng(computed_seed), further=further
+        )
     if claim.certificate:
         prepared["certified"] = lambda: lambda formula: proved.judge_certified(claim, formula)
     if claim.enclosure:
@@ -188,30 +264,36 @@ def judges(claim, seed, budget, executor=None, on_problem=None, problem_name="",
     return prepared
 
 
-def _attempt(judge, formula, kind, claim, mutant=False):
+def attempt(judge, formula, kind, claim, mutant=False):
+    """What a judge says of a formula, as Evidence, whatever happens."""
     try:
         # a formula's infinities and NaNs are judged as values, not announced
-        with np.errstate(all="ignore"), time_limit(EXACT_SECONDS if kind in EXACT_KINDS else 0):
+        with np.errstate(all="ignore"):
             return judge(formula)
-    except TimeoutError as error:
-        verdict = Verdict(INCONCLUSIVE, str(error))
     except NotAlgebraic as error:
         verdict = Verdict(SKIPPED, str(error))
     except (TypeError, AttributeError) as error:
         # a formula written for numbers alone cannot be judged on symbols or balls
-        verdict = Verdict(SKIPPED, str(error)) if kind in EXACT_KINDS and mutant else _error(error)
+        verdict = Verdict(SKIPPED, str(error)) if kind in EXACT_KINDS and mutant else failure(error)
     except Exception as error:
-        verdict = _error(error)
+        verdict = failure(error)
     return Evidence(kind, verdict, claim)
 
 
-def _error(error):
+def failure(error):
+    """The verdict of evidence that failed."""
     return Verdict(ERROR, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _overall(evidence, mutants):
     verdict = combine(item.verdict for item in evidence)
+    if verdict.word not in (VERIFIED, SKIPPED):
+        return verdict
+    shown = {item.claim.partition(" on ")[0] for item in evidence if item.verdict.word == VERIFIED}
+    bare = [item for item in evidence if item.claim not in shown and item.claim.partition(" on ")[0] not in shown]
+    if bare:
+        return Verdict(INCONCLUSIVE, f"nothing was shown: {bare[0].kind} ({bare[0].claim}) {bare[0].verdict.reason}")
     survivors = [f"{m.claim}: {m.name}" if m.claim != "main" else m.name for m in mutants if not m.killed]
-    if verdict.word == VERIFIED and survivors:
+    if survivors:
         return Verdict(INCONCLUSIVE, f"mutants survive: {'; '.join(survivors)}")
     return verdict

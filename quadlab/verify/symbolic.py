@@ -2,9 +2,12 @@
 
 import sympy
 
+from quadlab.verify.symbols import test_points
 from quadlab.verify.verdict import INCONCLUSIVE, REFUTED, VERIFIED, Evidence, Verdict, combine
 
 __all__ = ["judge", "reduces_to_zero"]
+
+SMALLEST = sympy.Float("1e-25")
 
 
 def judge(claim, candidate):
@@ -12,7 +15,7 @@ def judge(claim, candidate):
     residuals = claim.derivation(candidate).residuals
     if not residuals:
         raise ValueError(f"the derivation of {claim.name} must return at least one residual, got none")
-    verdicts = {name: _decide(name, sympy.sympify(residual)) for name, residual in residuals.items()}
+    verdicts = {name: _decide(name, sympy.sympify(residual), claim.domain) for name, residual in residuals.items()}
     return Evidence("symbolic", combine(verdicts.values()), claim.name, {"residuals": list(residuals)})
 
 
@@ -34,25 +37,25 @@ def reduces_to_zero(expression):
     return any(reduce(expression) == 0 for reduce in reductions)
 
 
-def _decide(name, residual):
-    point, value = _somewhere_nonzero(residual)
+def _decide(name, residual, domain):
+    point, value = _somewhere_nonzero(residual, domain)
     if point is not None:
-        return Verdict(REFUTED, f"{name} leaves {sympy.N(value, 6)}", {**point, "residual": str(sympy.N(value, 12))})
+        return Verdict(REFUTED, f"{name} leaves {sympy.N(value, 6)}", {s.name: str(p) for s, p in point.items()})
     if reduces_to_zero(residual):
         return Verdict(VERIFIED)
     branches = " and has branches" if residual.has(sympy.Piecewise, sympy.Min, sympy.Max) else ""
     return Verdict(INCONCLUSIVE, f"{name} vanishes at test points but did not reduce to zero{branches}")
 
 
-def _somewhere_nonzero(residual):
-    """A rational point at which the residual is certainly not zero, and its value there; or (None, None)."""
-    symbols = sorted(residual.free_symbols, key=lambda symbol: symbol.name)
-    for shift, whole in enumerate((1, 2, 7, 100)):
-        point = {s: sympy.Rational(3 + 2 * k + shift, 7 + 3 * k + 3 * shift) for k, s in enumerate(symbols)}
-        point |= {s: sympy.Integer(whole) for s in symbols if s.name == "samples"}
-        value = residual.subs(point).evalf(40)
-        if value.has(sympy.nan, sympy.zoo, sympy.oo):
-            return {s.name: str(p) for s, p in point.items()}, value
-        if value.is_number and abs(value) > sympy.Float("1e-25"):
-            return {s.name: str(p) for s, p in point.items()}, value
+def _somewhere_nonzero(residual, domain):
+    """A rational point at which the residual is certainly not zero, and its value there; or (None, None).
+
+    A residual that is not a number counts where it is one at no test point: single points may be singular.
+    """
+    points = test_points(residual.free_symbols, domain)
+    values = [residual.subs(point).evalf(40) for point in points]
+    unreal = [value.has(sympy.nan, sympy.zoo, sympy.oo) for value in values]
+    for point, value, bad in zip(points, values, unreal, strict=True):
+        if (bad and all(unreal)) or (not bad and value.is_number and abs(value) > SMALLEST):
+            return point, value
     return None, None

@@ -13,6 +13,8 @@ __all__ = [
 ]  # fmt: skip
 
 IDENTITY, TIGHT, UPPER, LOWER, ASYMPTOTIC, LIMIT = "identity", "tight", "upper", "lower", "asymptotic", "limit"
+LARGEST_TOLERANCE = 1e-6
+FAR = 1e6
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ class Claim:
     that is bounded); simulation: an Equivalence, an EdgeBracket, an ErrorOrder or a Replication;
     certificate(formula) -> Statements; enclosure(formula) -> Inequalities.
     mutants: wrong versions, functions of the same arguments or texts (see `parse`).
+    points, tolerance, scale: of the comparison with the oracle; an error counts relative to `scale(**point)`, the size
+    of what cancels, or to the oracle's value. reach: how far beyond the typical range of an unbounded argument the
+    oracle is asked too; 1 where it cannot follow.
     """
 
     name: str = "main"
@@ -79,6 +84,7 @@ class Claim:
     points: int = 200
     tolerance: float = 1e-10
     scale: Callable | None = None
+    reach: float = FAR
     window: Window | None = None
 
     def __post_init__(self):
@@ -90,6 +96,12 @@ class Claim:
             )
         if self.points < 1:
             raise ValueError(f"points must be a whole number >= 1, got {self.points}")
+        if not 0 <= self.tolerance <= LARGEST_TOLERANCE:
+            raise ValueError(f"tolerance must lie in [0, {LARGEST_TOLERANCE:g}], got {self.tolerance}")
+        if not 1 <= self.reach < float("inf"):
+            raise ValueError(f"reach must be a number >= 1, got {self.reach}")
+        if self.domain and self.domain.is_point():
+            raise ValueError(f"domain must hold more than one point, got {self.domain}")
         if not self.mutants:
             raise ValueError("mutants must name at least one wrong version of the formula, got none")
         names = tuple(self.domain)

@@ -4,16 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ERROR", "INCONCLUSIVE", "OUT_OF_DOMAIN", "REFUTED", "SKIPPED", "VERIFIED", "Evidence", "Verdict", "combine"]
+__all__ = [
+    "CONSISTENT", "ERROR", "INCONCLUSIVE", "OUT_OF_DOMAIN", "REFUTED", "SKIPPED", "VERIFIED",
+    "Evidence", "Verdict", "combine", "told_apart",
+]  # fmt: skip
 
-VERIFIED, REFUTED, INCONCLUSIVE = "VERIFIED", "REFUTED", "INCONCLUSIVE"
+VERIFIED, CONSISTENT, REFUTED, INCONCLUSIVE = "VERIFIED", "CONSISTENT", "REFUTED", "INCONCLUSIVE"
 OUT_OF_DOMAIN, SKIPPED, ERROR = "OUT_OF_DOMAIN", "SKIPPED", "ERROR"
-WORDS = (REFUTED, ERROR, INCONCLUSIVE, OUT_OF_DOMAIN, VERIFIED, SKIPPED)
+WORDS = (REFUTED, ERROR, INCONCLUSIVE, OUT_OF_DOMAIN, CONSISTENT, VERIFIED, SKIPPED)
 
 
 @dataclass(frozen=True)
 class Verdict:
     """One of VERIFIED, REFUTED (with a witness), INCONCLUSIVE (with what is needed), OUT_OF_DOMAIN, SKIPPED, ERROR.
+
+    CONSISTENT is said of a challenge alone: no evidence objects, and none covers the whole domain.
 
     It has no truth value: compare `word`.
     """
@@ -54,3 +59,16 @@ def combine(verdicts):
     if not verdicts:
         return Verdict(SKIPPED, "there is nothing to decide")
     return min(verdicts, key=lambda verdict: WORDS.index(verdict.word))
+
+
+def told_apart(*values):
+    """The numbers as text, with as many digits (six at least) as show where they differ.
+
+    >>> told_apart(25.29340001, 25.29340002)
+    ['25.29340001', '25.29340002']
+    """
+    for digits in range(6, 18):
+        texts = [f"{value:.{digits}g}" for value in values]
+        if len(set(texts)) == len(set(values)):
+            return texts
+    return [repr(float(value)) for value in values]

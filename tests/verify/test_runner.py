@@ -318,27 +318,20 @@ def test_cancellation_in_the_form_of_a_right_formula_is_not_held_against_it():
 
 def test_a_formula_that_nothing_can_read_is_inconclusive():
     only = {"derivation": None, "oracle": None, "simulation": None, "enclosure": None}
-    result = theorem(**only).challenge("a * exp(b)", rng=0)
+    numbers_alone = theorem(formula=lambda a, b: np.float64(float(a)) * b, **only)
+    result = numbers_alone.challenge("a * exp(b)", rng=0)
     assert result.verdict.word == v.INCONCLUSIVE
     assert result.verdict.reason == "none of the evidence can read this formula"
 
 
-def test_branches_that_were_not_visited_leave_a_challenge_open():
-    """Equal to the formula wherever the oracle looks and at the symbolic test points, wrong beyond."""
-    result = theorem(simulation=None, enclosure=None, certificate=None).challenge("a * b + where(a > 50, 1, 0)", rng=0)
-    assert result.verdict.word == v.INCONCLUSIVE
-    assert "has branches" in result.evidence[0].verdict.reason
-
-
-def test_a_slow_derivation_is_stopped(monkeypatch):
+def test_a_derivation_without_end_is_stopped(monkeypatch):
     def endless(formula):
-        while True:
-            pass
+        return pow(7, 10**9)
 
     monkeypatch.setattr("quadlab.verify.runner.EXACT_SECONDS", 0.05)
     report = v.verify(theorem(derivation=endless), rng=0)
     assert report.evidence[0].verdict.word == v.INCONCLUSIVE
-    assert report.evidence[0].verdict.reason == "stopped after 0.05 s"
+    assert report.evidence[0].verdict.reason == "gave up after 0.05 s of processor time"
 
 
 @pytest.mark.parametrize("formula", ["a * (1 + b**4)", "a"])
@@ -348,7 +341,8 @@ def test_a_better_approximation_satisfies_an_asymptotic_claim(formula):
         kind=v.ASYMPTOTIC, formula=lambda a, b: a * (1 + b**2), oracle=lambda a, b: a,
         window=Window("b", 1e-3, 1e-1, 2), mutants={"first order": "a * (1 + b)"}, **only,
     )  # fmt: skip
-    assert claim.challenge(formula, rng=0).verdict.word == v.VERIFIED
+    assert claim.challenge(formula, rng=0).verdict.word == v.CONSISTENT
+    assert claim.challenge("a * (1 + b**2)", rng=0).verdict.word == v.VERIFIED
     assert claim.challenge("a * (1 + b)", rng=0).verdict.word == v.REFUTED
 
 
@@ -362,5 +356,8 @@ def test_an_oracle_that_fails_at_a_point_is_an_error():
 def test_evidence_says_where_its_points_came_from():
     report = v.verify(theorem(), rng=0)
     low, high = report.evidence[1].figures["drawn_from"]["a"]
-    assert 0.1 <= low < 0.2
-    assert 5 < high <= 10
+    assert 0.1 / v.Claim.reach <= low < 1e-3
+    assert 1e3 < high <= 10 * v.Claim.reach
+    near = v.verify(theorem(reach=1), rng=0).evidence[1].figures["drawn_from"]["a"]
+    assert 0.1 <= near[0] < 0.2
+    assert 5 < near[1] <= 10
