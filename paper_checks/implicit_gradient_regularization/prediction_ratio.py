@@ -102,7 +102,21 @@ def rate_of_iterates(eigenvalue, learning_rate):
 
 
 def sharp_modes_gain(formula):
-    """The ratio of the rates at two learning rates is larger for the sharper of two modes, on a range of h l."""
+    """The ratio of the rates at two learning rates is larger for the sharper of two modes, on a range of h l.
+
+    A factor of the rates drops out of that; so they are held between two sums of their series, too.
+    """
+    for rate in (1, 2):
+
+        def beyond(l, rate=rate):
+            return formula(l, 0 * l + rate) - l - rate * l**2 / 2
+
+        def below(l, rate=rate):
+            return l + rate * l**2 / (2 * (1 - rate * l)) - formula(l, 0 * l + rate)
+
+        box = {"l": (1 / 32, 7 / 32)}
+        yield Inequality(f"the rate exceeds l + h l^2 / 2, h = {rate}", beyond, box)
+        yield Inequality(f"and lies below l + h l^2 / (2 (1 - h l)), h = {rate}", below, box)
     for ratio in (2.0, 1.25):
 
         def gain(z, ratio=ratio):

@@ -157,6 +157,7 @@ def same_at_every_minimum(formula):
     cost = formula(SHARPNESS, SD, X, Y)
     yield Statement("the sharpness does not matter", sympy.Eq(formula(SHARPNESS + MORE, SD, X, Y), cost))
     yield Statement("the cost exceeds sigma^2 y^2", cost > SD**2 * Y**2)
+    yield Statement("by no more than sigma^4 y^2 / 2", cost <= SD**2 * Y**2 + SD**4 * Y**2 / 2)
 
 
 def cost_along_descent(eigenvalues, initial_state, noise_sd, learning_rate, steps):
