@@ -179,6 +179,7 @@ THEOREM = Theorem(
     domain=Domain(*ORDERED, **MODEL, **RATES, **STEPS),
     formula=at_smaller_rate(np.square),
     oracle=after_descent(np.square),
+    reach=1,
     points=100,
     mutants={
         "a gradient that a still larger rate leaves": at_still_larger_rate(np.square),
@@ -194,6 +195,7 @@ THEOREM = Theorem(
             domain=Domain(*ORDERED, **MODEL, **RATES, **STEPS),
             formula=at_smaller_rate(np.ones_like),
             oracle=after_descent(np.ones_like),
+            reach=1,
             points=100,
             mutants={
                 "compared at equal time": at_equal_time,
