@@ -108,13 +108,13 @@ def sharp_modes_gain(formula):
     """
     for rate in (1, 2):
 
-        def beyond(l, rate=rate):
-            return formula(l, 0 * l + rate) - l - rate * l**2 / 2
+        def beyond(mode, rate=rate):
+            return formula(mode, 0 * mode + rate) - mode - rate * mode**2 / 2
 
-        def below(l, rate=rate):
-            return l + rate * l**2 / (2 * (1 - rate * l)) - formula(l, 0 * l + rate)
+        def below(mode, rate=rate):
+            return mode + rate * mode**2 / (2 * (1 - rate * mode)) - formula(mode, 0 * mode + rate)
 
-        box = {"l": (1 / 32, 7 / 32)}
+        box = {"mode": (1 / 32, 7 / 32)}
         yield Inequality(f"the rate exceeds l + h l^2 / 2, h = {rate}", beyond, box)
         yield Inequality(f"and lies below l + h l^2 / (2 (1 - h l)), h = {rate}", below, box)
     for ratio in (2.0, 1.25):

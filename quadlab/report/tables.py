@@ -4,7 +4,14 @@ from collections.abc import Mapping
 
 __all__ = ["COLOURS", "describe", "evidence_kinds", "one_line", "ranges_text", "summary", "table", "witness_text"]
 
-COLOURS = {"VERIFIED": "green", "REFUTED": "red", "CONSISTENT": "yellow", "INCONCLUSIVE": "yellow", "ERROR": "red", "SKIPPED": "dim"}
+COLOURS = {
+    "VERIFIED": "green",
+    "REFUTED": "red",
+    "CONSISTENT": "yellow",
+    "INCONCLUSIVE": "yellow",
+    "ERROR": "red",
+    "SKIPPED": "dim",
+}
 
 
 def one_line(entry):

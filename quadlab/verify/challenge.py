@@ -5,13 +5,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from quadlab.simulate.chunks import seed_number
-from quadlab.verify import compared, computed
+from quadlab.verify import compared
 from quadlab.verify.apart import GaveUp, apart
 from quadlab.verify.formula import Formula, parse
 from quadlab.verify.replicated import Replication
 from quadlab.verify.runner import attempt, failure, judges
 from quadlab.verify.statistics import MARGINS
-from quadlab.verify.verdict import CONSISTENT, ERROR, INCONCLUSIVE, REFUTED, SKIPPED, VERIFIED, Evidence, Verdict, combine
+from quadlab.verify.verdict import (
+    CONSISTENT,
+    ERROR,
+    INCONCLUSIVE,
+    REFUTED,
+    SKIPPED,
+    VERIFIED,
+    Evidence,
+    Verdict,
+    combine,
+)
 
 __all__ = ["Challenge", "challenge"]
 

@@ -19,7 +19,7 @@ from quadlab.verify.symbols import conditions, declared, lengths
 from quadlab.verify.theorem import IDENTITY, LOWER, TIGHT, UPPER
 from quadlab.verify.verdict import INCONCLUSIVE, REFUTED, VERIFIED, Evidence, Verdict, told_apart
 
-__all__ = ["at_points", "as_identity", "difference"]
+__all__ = ["as_identity", "at_points", "difference"]
 
 POINTS = 150
 FAR_POINTS = 250
@@ -114,7 +114,9 @@ def _counterexample(claim, candidate, values):
         point[name] = np.array(own) if isinstance(entry, Directions) else float(values.get(name, entry.typical[0]))
     found = difference(claim, candidate, point) if claim.domain.contains(point) else None
     if found is None or found[0] == found[1]:
-        return Verdict(INCONCLUSIVE, f"the difference did not reduce to zero; the prover's point {values} was not confirmed")
+        return Verdict(
+            INCONCLUSIVE, f"the difference did not reduce to zero; the prover's point {values} was not confirmed"
+        )
     return _differing(claim, point, *found).verdict
 
 

@@ -143,7 +143,9 @@ def _objection(claim, points, resolution, shared):
         return f"the oracle is not independent: it calls {', '.join(shared)} as the formula does"
     if resolution > COARSEST:
         return f"tolerance and scale let an error of {resolution:.2g} of the value pass, more than {COARSEST:g}"
-    if claim.domain and all(high - low <= NARROWEST * max(abs(low), abs(high)) for low, high in _ranges(points).values()):
+    if claim.domain and all(
+        high - low <= NARROWEST * max(abs(low), abs(high)) for low, high in _ranges(points).values()
+    ):
         return f"all points lie within {NARROWEST:g} of each other"
     return ""
 

@@ -12,6 +12,8 @@ from quadlab.verify.formula import parse
 
 __all__ = ["Directions", "Domain", "SymmetricMatrix"]
 
+MOST_REFUSED = 1000  # draws for one point, on average
+
 
 @dataclass(frozen=True)
 class Directions:
@@ -119,10 +121,17 @@ class Domain(Mapping):
 
     def draw(self, rng, count):
         """`count` random points of the domain, as dicts; points that violate a relation are drawn again."""
-        points = list(itertools.islice(self._admitted(1000 * count, lambda: self._point(rng, _typical)), count))
-        if len(points) < count:
-            texts = ", ".join(relation.text for relation in self.relations)
-            raise ValueError(f"fewer than one in 1000 drawn points satisfies {texts}")
+        points: list[dict] = []
+        refused = 0
+        while len(points) < count:
+            point = self._point(rng, _typical)
+            if not self.relations or self.contains(point):
+                points.append(point)
+                continue
+            refused += 1
+            if refused > MOST_REFUSED * (1 + len(points)):
+                texts = ", ".join(relation.text for relation in self.relations)
+                raise ValueError(f"fewer than one in {MOST_REFUSED} drawn points satisfies {texts}")
         return points
 
     def draw_far(self, rng, count, reach):
@@ -136,13 +145,15 @@ class Domain(Mapping):
             # mostly one argument alone: relations, and what an oracle can follow, admit that more often
             alone = able[rng.integers(len(able))]
             chosen = {alone} if rng.random() < 0.7 else {alone, *(name for name in able if rng.random() < 0.5)}
-            return self._point(rng, lambda name, *rest: (_far if name in chosen else _typical)(name, *rest, reach))
 
-        return list(itertools.islice(self._admitted(50 * count, far_point), count)) if able else []
+            def value(name, entry, rng, length):
+                return _far(entry, rng, length, reach) if name in chosen else _typical(name, entry, rng, length)
 
-    def _admitted(self, attempts, draw):
-        points = (draw() for _ in range(attempts))
-        return (point for point in points if not self.relations or self.contains(point))
+            return self._point(rng, value)
+
+        # rounding may carry a value onto an open end
+        drawn = (far_point() for _ in range(50 * count if able else 0))
+        return list(itertools.islice((point for point in drawn if self.contains(point)), count))
 
     def _point(self, rng, value):
         lengths = [entry for entry in self.intervals.values() if isinstance(entry, Directions)]
@@ -155,11 +166,11 @@ def _interval(entry):
     return entry.interval if isinstance(entry, Directions) else entry if isinstance(entry, Interval) else None
 
 
-def _typical(name, entry, rng, length, reach=1.0):
+def _typical(name, entry, rng, length):
     return entry.interval.draw(rng, length) if isinstance(entry, Directions) else entry.draw(rng)
 
 
-def _far(name, entry, rng, length, reach):
+def _far(entry, rng, length, reach):
     interval = _interval(entry)
     ends = _ends(interval, reach)
     draws = [ends[rng.integers(len(ends))](rng) for _ in range(length if isinstance(entry, Directions) else 1)]

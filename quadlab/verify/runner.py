@@ -108,7 +108,9 @@ def verify(theorem, *, rng=None, budget="standard", problem=None, executor=None,
     try:
         for trial in trials:
             if progress is not None:
-                progress(f"{theorem.id}: {trial.label}" + ("" if trial.claim.name == "main" else f", {trial.claim.name}"))
+                progress(
+                    f"{theorem.id}: {trial.label}" + ("" if trial.claim.name == "main" else f", {trial.claim.name}")
+                )
             trial.run()
         outcomes = iter(exact.outcomes())
     finally:
@@ -145,7 +147,9 @@ class _Trial:
         # other data than those that a theorem ships need not be able to tell mutants apart
         self.candidates = dict(claim.mutants) if own or not given else {}
         self.probed = own
-        self.mutants, self.found = {}, None
+        self.mutants: dict[str, Verdict] = {}
+        self.found: list[Evidence] = []
+        self.names: list[str] = []
 
     def exact_works(self):
         """The pieces of work that go to another process: one for each formula."""

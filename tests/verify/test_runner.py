@@ -318,7 +318,7 @@ def test_cancellation_in_the_form_of_a_right_formula_is_not_held_against_it():
 
 def test_a_formula_that_nothing_can_read_is_inconclusive():
     only = {"derivation": None, "oracle": None, "simulation": None, "enclosure": None}
-    numbers_alone = theorem(formula=lambda a, b: np.float64(float(a)) * b, **only)
+    numbers_alone = theorem(formula=lambda a, b: a.item() * b, **only)
     result = numbers_alone.challenge("a * exp(b)", rng=0)
     assert result.verdict.word == v.INCONCLUSIVE
     assert result.verdict.reason == "none of the evidence can read this formula"
