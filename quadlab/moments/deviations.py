@@ -42,5 +42,8 @@ def gaussian_quadratic_deviation(linear, quadratic, covariance):
 
 
 def gaussian_loss_deviation(hessian, covariance):
-    """Standard deviation of the excess loss of weights that are normal around the minimiser."""
+    """Standard deviation of the excess loss of weights that are normal with the minimiser as their mean.
+
+    Around another mean, `gaussian_quadratic_deviation` with hessian @ (mean - minimizer) as its linear part.
+    """
     return gaussian_quadratic_deviation(np.zeros(len(hessian)), hessian, covariance)

@@ -9,7 +9,15 @@ import sympy
 from quadlab.moments.cubature import DEGREE, kronecker_power, noise_points
 from quadlab.theory.intervals import Interval, real
 
-__all__ = ["MomentOperator", "Propagated", "mode_operator", "propagate", "stationary_second_moment"]
+__all__ = [
+    "MomentOperator",
+    "Propagated",
+    "mode_operator",
+    "propagate",
+    "stationary_covariance",
+    "stationary_mean",
+    "stationary_second_moment",
+]
 
 
 @dataclass(frozen=True)
@@ -35,9 +43,10 @@ steps_range = Interval(0, np.inf, lower_closed=True, whole=True, words="a whole 
 
 def mode_operator(rule, order, eigenvalues, parameters):
     """The moment operator of a given order."""
-    require_noise_degree(rule, order)
-    maps, weights = _affine_maps(rule, eigenvalues, parameters)
-    size = len(rule.state)
+    return _operator(*_random_maps(rule, order, eigenvalues, parameters), len(rule.state), order)
+
+
+def _operator(maps, weights, size, order):
     augmented = np.einsum("mn,mnab->mab", weights, kronecker_power(maps, order))
     linear = np.einsum("mn,mnab->mab", weights, kronecker_power(maps[..., :size, :size], order))
     return MomentOperator(order, linear, augmented)
@@ -49,8 +58,9 @@ def require_noise_degree(rule, order):
         raise ValueError(f"the moments of order {order} of {rule.name} need noise moments above order {DEGREE}")
 
 
-def _affine_maps(rule, eigenvalues, parameters):
+def _random_maps(rule, order, eigenvalues, parameters):
     """The random step as matrices on (u, 1), (modes, points, p+1, p+1), and the weights, (modes, points)."""
+    require_noise_degree(rule, order)
     values = dict(parameters)
     names = [symbol.name for symbol in rule.parameters]
     if "curvature" in names:
@@ -100,7 +110,7 @@ def _noise_degree(rule):
 
 @dataclass(frozen=True)
 class Propagated:
-    """Exact moments of the state variables after a number of steps.
+    """Exact moments of the state variables after a number of steps, about zero: none is centred.
 
     mean : (modes, p). second : (modes, p, p). fourth : (modes, p, p, p, p), or None where it was not asked for.
     """
@@ -144,12 +154,40 @@ def propagate(rule, *, eigenvalues=None, steps, initial, order=2, **parameters):
     )
 
 
+def stationary_mean(rule, *, eigenvalues=None, **parameters):
+    """E u in the stationary state, (modes, p); ValueError where second moments do not converge."""
+    mean, _ = _stationary(rule, eigenvalues, parameters)
+    return mean
+
+
+def stationary_covariance(rule, *, eigenvalues=None, **parameters):
+    """The covariance of u in the stationary state, (modes, p, p), centred; ValueError as for the second moment."""
+    _, covariance = _stationary(rule, eigenvalues, parameters)
+    return covariance
+
+
 def stationary_second_moment(rule, *, eigenvalues=None, **parameters):
-    """E[u u'] in the stationary state, (modes, p, p); ValueError where second moments do not converge."""
-    operator = mode_operator(rule, 2, eigenvalues, parameters)
+    """E[u u'] in the stationary state, (modes, p, p), not centred; ValueError where second moments do not converge.
+
+    >>> from quadlab.dynamics import UpdateRule
+    >>> halved = UpdateRule("drifting", (sympy.Symbol("x"),), (sympy.Symbol("x") / 2 + 1,))
+    >>> stationary_second_moment(halved), stationary_covariance(halved)
+    (array([[[4.]]]), array([[[0.]]]))
+    """
+    mean, covariance = _stationary(rule, eigenvalues, parameters)
+    return covariance + mean[:, :, None] * mean[:, None, :]
+
+
+def _stationary(rule, eigenvalues, parameters):
+    """Mean and covariance. The covariance is that of u - mean, a rule of its own, so that nothing cancels."""
+    maps, weights = _random_maps(rule, 2, eigenvalues, parameters)
+    operator = _operator(maps, weights, len(rule.state), 2)
     if operator.radius >= 1:
         raise ValueError(f"second moments of {rule.name} do not converge: spectral radius {operator.radius:.6g}")
     size = len(rule.state)
-    keep = [a * (size + 1) + b for a in range(size) for b in range(size)]
-    matrices, offset = operator.augmented[:, keep][:, :, keep], operator.augmented[:, keep, -1:]
-    return np.linalg.solve(np.eye(size**2) - matrices, offset).reshape(-1, size, size)
+    averaged = np.einsum("mn,mnab->mab", weights, maps)
+    mean = np.linalg.solve(np.eye(size) - averaged[:, :size, :size], averaged[:, :size, size:])
+    moved = maps[..., :size, :size] @ mean[:, None] + maps[..., :size, size:] - mean[:, None]
+    source = np.einsum("mn,mnax,mnbx->mab", weights, moved, moved).reshape(-1, size**2, 1)
+    covariance = np.linalg.solve(np.eye(size**2) - operator.matrices, source)
+    return mean[..., 0] + 0.0, covariance.reshape(-1, size, size) + 0.0  # + 0.0 makes -0.0 a 0.0
