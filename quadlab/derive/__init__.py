@@ -9,7 +9,7 @@ from quadlab.derive.backward_error import (
 )
 from quadlab.derive.descent import depressed_cubic, descent_polynomial, expected_change, gradient_symbol
 from quadlab.derive.expectation import expectation
-from quadlab.derive.linear import sharpness_limit, smallest_positive_root, transition_matrix
+from quadlab.derive.linear import sharpness_limit, transition_matrix
 from quadlab.derive.moments import (
     mean_square_limit,
     second_moment_recursion,
@@ -34,7 +34,6 @@ __all__ = [
     "numeric_field",
     "second_moment_recursion",
     "sharpness_limit",
-    "smallest_positive_root",
     "stationary_covariance",
     "stationary_mean",
     "stationary_second_moment",

@@ -3,8 +3,8 @@
 import sympy
 
 from quadlab.derive.expectation import expectation
-from quadlab.derive.linear import smallest_positive_root, transition_matrix
-from quadlab.dynamics import parameter
+from quadlab.derive.limits import stability_limit
+from quadlab.derive.linear import transition_matrix
 
 __all__ = [
     "mean_square_limit",
@@ -40,10 +40,10 @@ def second_moment_recursion(rule):
 
 
 def mean_square_limit(rule):
-    """Curvature below which second moments converge: the first zero of det(I - A).
+    """The curvature below which second moments converge, and at which they do not: a zero of det(I - A).
 
     A preserves the cone of positive semidefinite moments, so its spectral radius is an eigenvalue and can pass 1
-    only where det(I - A) = 0.
+    only where det(I - A) = 0. The zero is chosen, and cases told apart or refused, as in `sharpness_limit`.
 
     >>> from quadlab.dynamics import sgd_multiplicative_noise
     >>> mean_square_limit(sgd_multiplicative_noise())
@@ -51,7 +51,7 @@ def mean_square_limit(rule):
     """
     matrix, _ = second_moment_recursion(rule)
     determinant = (sympy.eye(matrix.rows) - matrix).det(method="berkowitz")
-    return smallest_positive_root(determinant, parameter("curvature"))
+    return stability_limit(rule, matrix, [determinant], "second moments")
 
 
 def stationary_mean(rule):
@@ -59,7 +59,7 @@ def stationary_mean(rule):
 
     ValueError where the mean has no stationary value whatever the parameters, as for a random walk.
 
-    >>> from quadlab.dynamics import UpdateRule
+    >>> from quadlab.dynamics import UpdateRule, parameter
     >>> x, decay = sympy.Symbol("x"), parameter("decay")
     >>> stationary_mean(UpdateRule("drifting", (x,), ((1 - decay) * x + 1,)))
     Matrix([[1/decay]])
