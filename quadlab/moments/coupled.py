@@ -1,14 +1,14 @@
 """Moment operators of a rule on a full Hessian: modes coupled by the noise, nothing diagonalised, matrix-free."""
 
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 import sympy
-from scipy.sparse.linalg import LinearOperator, eigs
+from scipy.sparse.linalg import LinearOperator
 
-from quadlab.dynamics import parameter
-from quadlab.moments.cubature import checked_covariance, noise_moments, noise_points
-from quadlab.moments.modes import require_noise_degree
+from quadlab.dynamics import normal, parameter
+from quadlab.moments.cubature import checked_covariance, noise_points, noise_variance
+from quadlab.moments.modes import noise_degree, steps_range
 from quadlab.theory.intervals import real
 
 __all__ = ["CoupledMoments"]
@@ -32,7 +32,7 @@ class CoupledMoments(LinearOperator):
     def __init__(self, rule, *, hessian, noise_covariance=None, order=2, **parameters):
         if order not in (2, 4):
             raise ValueError(f"order must be 2 or 4, got {order!r}")
-        require_noise_degree(rule, order)
+        degree = noise_degree(rule, order)
         hessian, covariance = _checked_matrices(rule, hessian, noise_covariance)
         checked = _checked_numbers(rule, parameters)
         self.order, self.size = order, len(rule.state) * len(hessian)
@@ -41,22 +41,36 @@ class CoupledMoments(LinearOperator):
         update = sympy.Matrix([sympy.expand(expression.subs(bound)) for expression in rule.update])
         jacobian, additive = _split(rule, update)
         symbols = [noise.symbol for noise in rule.noises]
-        points, self.weights = noise_points(rule, checked)
-        if not jacobian.free_symbols & set(symbols):
-            points, self.weights = np.zeros((1, len(symbols))), np.ones(1)
-        self.steps = [_on_matrix(jacobian.subs(dict(zip(symbols, p, strict=True))), hessian) for p in points]
+        points, self.weights = np.zeros((1, len(symbols))), np.ones(1)
+        if jacobian.free_symbols & set(symbols):
+            points, self.weights = noise_points(rule, checked, degree)
+        self.jacobians = [jacobian.subs(dict(zip(symbols, point, strict=True))) for point in points]
+        self.steps = [_on_matrix(jacobian, hessian) for jacobian in self.jacobians]
+        self.eigenvalues = np.linalg.eigvalsh(hessian)
+        zero = sympy.zeros(len(rule.state), 1)
+        self.normal = all(n.law == normal for n, slope in zip(rule.noises, additive, strict=True) if slope != zero)
         self.source = np.zeros((self.size, self.size))
         for noise, slope in zip(rule.noises, additive, strict=True):
             factor = _on_matrix(slope, hessian)
-            variance, _ = noise_moments(noise, checked)
-            self.source += variance * factor @ covariance @ factor.T
+            if slope != zero:
+                self.source += noise_variance(noise, checked) * factor @ covariance @ factor.T
 
     def _matvec(self, vector):
         tensor = np.asarray(vector, dtype=float).reshape((self.size,) * self.order)
         return sum(w * _on_all_axes(t, tensor) for w, t in zip(self.weights, self.steps, strict=True)).ravel()
 
     def propagate(self, second, steps, fourth=None):
-        """E[u u'] (and E[u u u u], when `fourth` is given and the order is 4) after `steps` steps."""
+        """E[u u'] (and E[u u u u], when `fourth` is given and the order is 4) after `steps` steps; neither is centred.
+
+        ValueError: shapes that do not fit, fourth moments where the order is 2 or an additive noise is not normal.
+        """
+        second, steps = _checked_tensor("second", second, (self.size,) * 2), int(steps_range.check("steps", steps))
+        if fourth is not None:
+            fourth = _checked_tensor("fourth", fourth, (self.size,) * 4)
+            if self.order != 4:
+                raise ValueError(f"fourth must be None for an operator of order {self.order}")
+            if not self.normal:
+                raise ValueError("fourth must be None where a noise that is added to the state is not normal")
         for _ in range(steps):
             if fourth is not None:
                 image = sum(
@@ -69,20 +83,22 @@ class CoupledMoments(LinearOperator):
 
     @cached_property
     def radius(self):
-        """Largest modulus of the eigenvalues: of the matrix where it is small, by Arnoldi iteration where it is not.
+        """Largest modulus of the eigenvalues: of the step, where no noise multiplies the state, or of the whole matrix.
 
-        The iteration starts inside the cone of moments, which the operator preserves, so that it sees the spectral
-        radius. SciPy's ArpackNoConvergence is raised where it does not converge.
+        Where that is large, it is the largest radius on a single eigenvalue of the Hessian, which is the same: the
+        noise is one number for all directions, and by Cauchy and Schwarz none mix more strongly than each with itself.
         """
+        if len(self.steps) == 1:
+            return float(np.abs(np.linalg.eigvals(self.steps[0])).max() ** self.order)
         count = self.shape[0]
         if count <= DENSE:
             return float(np.abs(np.linalg.eigvals(self @ np.eye(count))).max())
-        start = np.eye(self.size)
-        if self.order == 4:
-            start = _mixed_pairings(start, start) / 2
-        if not self.matvec(start.ravel()).any():
-            return 0.0
-        return float(np.abs(eigs(self, k=1, v0=start.ravel(), return_eigenvectors=False)).max())
+        return max(self._radius_at(eigenvalue) for eigenvalue in self.eigenvalues)
+
+    def _radius_at(self, eigenvalue):
+        steps = [_on_matrix(jacobian, np.atleast_2d(eigenvalue)) for jacobian in self.jacobians]
+        powers = (w * reduce(np.kron, [t] * self.order) for w, t in zip(self.weights, steps, strict=True))
+        return float(np.abs(np.linalg.eigvals(sum(powers))).max())
 
 
 def _checked_matrices(rule, hessian, noise_covariance):
@@ -130,6 +146,13 @@ def _split(rule, update):
     if drift != sympy.zeros(*rest.shape):
         raise ValueError(f"what {rule.name} adds to the state must be linear in the noise, {drift.T} is not")
     return jacobian, slopes
+
+
+def _checked_tensor(name, value, shape):
+    tensor = np.asarray(real.check(name, value))
+    if tensor.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {tensor.shape}")
+    return tensor
 
 
 def _on_all_axes(matrix, tensor):

@@ -2,7 +2,6 @@
 
 from functools import lru_cache, reduce
 from itertools import product
-from math import inf
 
 import numpy as np
 import sympy
@@ -14,13 +13,13 @@ __all__ = ["enumerate_samples", "finite_law", "noise_points"]
 DEGREE = 5
 
 
-def noise_points(rule, values):
-    """Points (n, noises) and weights (n,) with the moments of the rule's noises up to order five.
+def noise_points(rule, values, degree=DEGREE):
+    """Points (n, noises) and weights (n,) with the moments of the rule's noises up to order `degree`, 5 at most.
 
-    Each noise is replaced by -r, 0, r with r^2 = m4/m2 and outer weights m2^2/(2 m4), which has the same second
-    and fourth moment and the same vanishing odd ones; the sources are independent.
+    Up to order three each noise is replaced by -r and r, r^2 = m2, alike likely; up to order five by -r, 0, r with
+    r^2 = m4/m2 and outer weights m2^2/(2 m4). Odd moments vanish, and the sources are independent.
 
-    Raises ValueError where a fourth moment is infinite.
+    Raises ValueError where a moment that is needed is infinite, or a parameter that a noise depends on is not given.
 
     >>> from quadlab.dynamics import sgd_additive_noise
     >>> points, weights = noise_points(sgd_additive_noise(), {})
@@ -29,30 +28,46 @@ def noise_points(rule, values):
     """
     columns, weights = [], []
     for noise in rule.noises:
-        second, fourth = noise_moments(noise, values)
-        if fourth == inf:
-            raise ValueError(f"the fourth moment of {noise.symbol} is infinite under the {noise.law.name} law")
-        reach, weight = np.sqrt(fourth / second), second**2 / (2 * fourth)
-        columns.append((-reach, 0.0, reach))
-        weights.append((weight, 1 - 2 * weight, weight))
+        reach = np.sqrt(noise_variance(noise, values))
+        if degree <= 3:
+            columns.append((-reach, reach))
+            weights.append((0.5, 0.5))
+        else:
+            kurtosis = noise_kurtosis(noise, values)
+            columns.append((-np.sqrt(kurtosis) * reach, 0.0, np.sqrt(kurtosis) * reach))
+            weights.append((0.5 / kurtosis, 1 - 1 / kurtosis, 0.5 / kurtosis))
     combined = np.array([np.prod(combination) for combination in product(*weights)])
     return np.array(list(product(*columns))).reshape(len(combined), len(rule.noises)), combined
 
 
-def noise_moments(noise, values):
-    """Second and fourth moment of a noise for the given parameter values; infinite where they do not exist."""
-    names, tail, second, fourth = _compiled_moments(noise)
-    numbers = [values[name] for name in names]
-    finite_below = tail(*numbers)
-    return tuple(
-        float(moment(*numbers)) if order < finite_below else inf for order, moment in ((2, second), (4, fourth))
-    )
+def noise_variance(noise, values):
+    """E noise^2 for the given parameter values; ValueError where it is infinite."""
+    return _evaluated(noise, 2, values)
+
+
+def noise_kurtosis(noise, values):
+    """E noise^4 / (E noise^2)^2 for the given parameter values; ValueError where it is infinite."""
+    return _evaluated(noise, 4, values)
+
+
+def _evaluated(noise, order, values):
+    names, tail, moment = _compiled_moment(noise, order)
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise ValueError(f"values must give {', '.join(missing)}, which {noise.symbol} depends on, got {values}")
+    numbers = [float(values[name]) for name in names]
+    if order >= tail(*numbers):
+        word = {2: "second", 4: "fourth"}[order]
+        raise ValueError(f"the {word} moment of {noise.symbol} is infinite under the {noise.law.name} law")
+    return float(moment(*numbers))
 
 
 @lru_cache(maxsize=256)
-def _compiled_moments(noise):
-    """Names of the parameters a noise depends on; tail, second and fourth moment as functions of them."""
-    expressions = [sympy.sympify(e) for e in (noise.law.tail, noise.moment(2), noise.moment(4))]
+def _compiled_moment(noise, order):
+    """Names of the parameters a noise depends on; its tail, and its variance or kurtosis, as functions of them."""
+    variance = noise.moment(2)
+    moment = variance if order == 2 or variance == 0 else sympy.simplify(noise.moment(4) / variance**2)
+    expressions = [sympy.sympify(noise.law.tail), sympy.sympify(moment)]
     symbols = sorted(set().union(*(e.free_symbols for e in expressions)), key=lambda symbol: symbol.name)
     return [symbol.name for symbol in symbols], *(sympy.lambdify(symbols, e, modules="math") for e in expressions)
 

@@ -43,7 +43,8 @@ steps_range = Interval(0, np.inf, lower_closed=True, whole=True, words="a whole 
 
 def mode_operator(rule, order, eigenvalues, parameters):
     """The moment operator of a given order."""
-    return _operator(*_random_maps(rule, order, eigenvalues, parameters), len(rule.state), order)
+    maps, weights = _random_maps(rule, order, eigenvalues, parameters)
+    return _operator(maps, weights, len(rule.state), order)
 
 
 def _operator(maps, weights, size, order):
@@ -52,15 +53,17 @@ def _operator(maps, weights, size, order):
     return MomentOperator(order, linear, augmented)
 
 
-def require_noise_degree(rule, order):
-    """ValueError where moments of the state need moments of the noise that `noise_points` do not have."""
-    if _noise_degree(rule) * order > DEGREE:
+def noise_degree(rule, order):
+    """The order of the noise moments that moments of the state need; ValueError above that of `noise_points`."""
+    degree = _noise_degree(rule) * order
+    if degree > DEGREE:
         raise ValueError(f"the moments of order {order} of {rule.name} need noise moments above order {DEGREE}")
+    return degree
 
 
 def _random_maps(rule, order, eigenvalues, parameters):
     """The random step as matrices on (u, 1), (modes, points, p+1, p+1), and the weights, (modes, points)."""
-    require_noise_degree(rule, order)
+    degree = noise_degree(rule, order)
     values = dict(parameters)
     names = [symbol.name for symbol in rule.parameters]
     if "curvature" in names:
@@ -77,8 +80,8 @@ def _random_maps(rule, order, eigenvalues, parameters):
     columns = np.broadcast_arrays(*(np.atleast_1d(checked[name]) for name in names))
     entries, size = _compiled_step(rule), len(rule.state)
     maps, weights = [], []
-    for here in zip(*columns, strict=True):
-        points, weight = noise_points(rule, dict(zip(names, map(float, here), strict=True)))
+    for here in zip(*columns, strict=True) if names else [()]:
+        points, weight = noise_points(rule, dict(zip(names, map(float, here), strict=True)), degree)
         numbers = np.array([entries(*point, *here) for point in points], dtype=float)
         step = np.zeros((len(points), size + 1, size + 1))
         step[:, :size, :size] = numbers[:, : size**2].reshape(-1, size, size)
