@@ -4,6 +4,7 @@ import sympy
 
 from quadlab.derive.expectation import expectation
 from quadlab.derive.limits import stability_limit
+from quadlab.dynamics.rule import checked_rule
 
 __all__ = ["sharpness_limit", "transition_matrix"]
 
@@ -19,7 +20,7 @@ def transition_matrix(rule):
     [-curvature*learning_rate + momentum + 1, -momentum],
     [                                      1,         0]])
     """
-    mean = sympy.Matrix([expectation(expression, rule.noises) for expression in rule.update])
+    mean = sympy.Matrix([expectation(expression, rule.noises) for expression in checked_rule(rule).update])
     matrix = mean.jacobian(rule.state)
     if matrix.free_symbols & set(rule.state):
         raise ValueError(f"the rule must be affine in its state, {rule.name} is not")

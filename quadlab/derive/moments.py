@@ -5,6 +5,7 @@ import sympy
 from quadlab.derive.expectation import expectation
 from quadlab.derive.limits import stability_limit
 from quadlab.derive.linear import transition_matrix
+from quadlab.dynamics.rule import checked_rule
 
 __all__ = [
     "mean_square_limit",
@@ -26,7 +27,7 @@ def second_moment_recursion(rule):
     (Matrix([[curvature**2*learning_rate**2 - 2*curvature*learning_rate + 1]]),
      Matrix([[learning_rate**2*noise_variance]]))
     """
-    pairs = _pairs(rule)
+    pairs = _pairs(checked_rule(rule))
     products = [rule.state[a] * rule.state[b] for a, b in pairs]
     rows, offsets = [], []
     for a, b in pairs:

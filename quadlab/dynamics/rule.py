@@ -12,7 +12,7 @@ import sympy
 from quadlab.dynamics.noise import Noise
 from quadlab.theory import intervals
 
-__all__ = ["UpdateRule", "parameter"]
+__all__ = ["UpdateRule", "checked_rule", "parameter"]
 
 # names that a compiled step uses itself
 RESERVED = {"rng", "state", "previous", "parameters", "steps", "math", "numba", "np", "int", "min", "range"}
@@ -140,6 +140,13 @@ class UpdateRule:
         if unknown:
             raise ValueError(f"{self.name} has no parameter {', '.join(unknown)}, only " + (", ".join(named) or "none"))
         return {name: interval.check(name, given[named[name]]) for name, interval in self.domain.items()}
+
+
+def checked_rule(rule):
+    """The rule; ValueError for anything else."""
+    if not isinstance(rule, UpdateRule):
+        raise ValueError(f"rule must be an UpdateRule, got {rule!r}")
+    return rule
 
 
 def _checked_parts(name, parts, kind):

@@ -1,16 +1,22 @@
 """Exact finite stand-ins for random laws: an expectation becomes a weighted sum over points."""
 
+from collections.abc import Mapping
 from functools import lru_cache, reduce
 from itertools import product
+from math import inf
 
 import numpy as np
 import sympy
 
-from quadlab.theory.intervals import real, whole_positive
+from quadlab.dynamics.rule import checked_rule
+from quadlab.moments.arguments import checked_covariance, finite, numeric
+from quadlab.theory.intervals import Interval, whole_positive
 
 __all__ = ["enumerate_samples", "finite_law", "noise_points"]
 
 DEGREE = 5
+DEGREES = Interval(0, DEGREE, lower_closed=True, upper_closed=True, whole=True, words="a whole number from 0 to 5")
+OUTCOMES = 2**24
 
 
 def noise_points(rule, values, degree=DEGREE):
@@ -26,6 +32,11 @@ def noise_points(rule, values, degree=DEGREE):
     >>> [round(float(weights @ points[:, 0]**k), 12) + 0.0 for k in range(6)]  # + 0.0 makes -0.0 a 0.0
     [1.0, 0.0, 1.0, 0.0, 3.0, 0.0]
     """
+    degree = DEGREES.check_one("degree", degree)
+    domain = checked_rule(rule).domain
+    if not isinstance(values, Mapping):
+        raise ValueError(f"values must be a mapping from names to numbers, got {values!r}")
+    values = {name: domain[name].check_one(name, value) for name, value in values.items() if name in domain}
     columns, weights = [], []
     for noise in rule.noises:
         reach = np.sqrt(noise_variance(noise, values))
@@ -56,10 +67,14 @@ def _evaluated(noise, order, values):
     if missing:
         raise ValueError(f"values must give {', '.join(missing)}, which {noise.symbol} depends on, got {values}")
     numbers = [float(values[name]) for name in names]
+    at = ", ".join(f"{name} {number:g}" for name, number in zip(names, numbers, strict=True))
     if order >= tail(*numbers):
         word = {2: "second", 4: "fourth"}[order]
-        raise ValueError(f"the {word} moment of {noise.symbol} is infinite under the {noise.law.name} law")
-    return float(moment(*numbers))
+        raise ValueError(f"the {word} moment of {noise.symbol} is infinite under the {noise.law.name} law at {at}")
+    try:
+        return float(finite(moment(*numbers), *names))
+    except OverflowError:
+        return float(finite(inf, *names))
 
 
 @lru_cache(maxsize=256)
@@ -72,17 +87,6 @@ def _compiled_moment(noise, order):
     return [symbol.name for symbol in symbols], *(sympy.lambdify(symbols, e, modules="math") for e in expressions)
 
 
-def checked_covariance(name, covariance):
-    """The covariance as a float64 matrix; ValueError unless it is symmetric and positive semidefinite."""
-    covariance = real.check(name, covariance)
-    if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1] or not np.allclose(covariance, covariance.T):
-        raise ValueError(f"{name} must be a symmetric matrix, got {covariance.tolist()}")
-    values = np.linalg.eigvalsh(covariance)
-    if (values < -1e-12 * np.abs(values).max(initial=0.0)).any():
-        raise ValueError(f"{name} must be positive semidefinite, got eigenvalues {values}")
-    return covariance
-
-
 def finite_law(covariance):
     """Points (2d, d), equally likely, with mean zero and the given covariance: +-sqrt(d) times the columns of a factor.
 
@@ -91,7 +95,7 @@ def finite_law(covariance):
     array([[4., 0.],
            [0., 1.]])
     """
-    covariance = checked_covariance("covariance", np.atleast_2d(covariance))
+    covariance = checked_covariance("covariance", np.atleast_2d(numeric("covariance", covariance)))
     values, vectors = np.linalg.eigh(covariance)
     factor = vectors * np.sqrt(np.clip(values, 0, None))
     columns = np.sqrt(len(covariance)) * factor.T
@@ -106,12 +110,19 @@ def enumerate_samples(points, samples, *, antithetic=False):
     >>> enumerate_samples(np.array([[1.0], [-1.0]]), 2).ravel()
     array([ 1.,  0.,  0., -1.])
     """
-    samples = int(whole_positive.check("samples", samples))
+    points, samples = numeric("points", points), int(whole_positive.check_one("samples", samples))
+    if points.ndim != 2 or points.size == 0:
+        raise ValueError(f"points must have shape (n, d) with n, d >= 1, got {points.shape}")
+    if not isinstance(antithetic, bool | np.bool_):
+        raise ValueError(f"antithetic must be true or false, got {antithetic!r}")
     pairs, alone = divmod(samples, 2) if antithetic else (0, samples)
+    if (pairs + alone) * np.log(len(points)) > np.log(OUTCOMES) or pairs + alone > OUTCOMES:
+        raise ValueError(f"samples must leave at most {OUTCOMES} outcomes of {len(points)} points, got {samples:g}")
     outcomes = np.zeros((1, points.shape[1]))
-    for sign in [0.0] * pairs + [1.0] * alone:
-        outcomes = (outcomes[:, None, :] + sign * points[None, :, :]).reshape(-1, points.shape[1])
-    return outcomes / samples
+    with np.errstate(all="ignore"):
+        for sign in [0.0] * pairs + [1.0] * alone:
+            outcomes = (outcomes[:, None, :] + sign * points[None, :, :]).reshape(-1, points.shape[1])
+    return finite(outcomes, "points", "samples") / samples
 
 
 def kronecker_power(matrices, order):

@@ -6,8 +6,9 @@ from functools import lru_cache
 import numpy as np
 import sympy
 
+from quadlab.dynamics.rule import checked_rule
+from quadlab.moments.arguments import checked_order, checked_steps, finite, numeric
 from quadlab.moments.cubature import DEGREE, kronecker_power, noise_points
-from quadlab.theory.intervals import Interval, real
 
 __all__ = [
     "MomentOperator",
@@ -35,22 +36,25 @@ class MomentOperator:
 
     @property
     def radius(self):
-        return float(np.abs(np.linalg.eigvals(self.matrices)).max())
-
-
-steps_range = Interval(0, np.inf, lower_closed=True, whole=True, words="a whole number >= 0")
+        return float(finite(np.abs(np.linalg.eigvals(self.matrices)).max(), "matrices"))
 
 
 def mode_operator(rule, order, eigenvalues, parameters):
     """The moment operator of a given order."""
     maps, weights = _random_maps(rule, order, eigenvalues, parameters)
-    return _operator(maps, weights, len(rule.state), order)
+    return _operator(rule, maps, weights, order)
 
 
-def _operator(maps, weights, size, order):
-    augmented = np.einsum("mn,mnab->mab", weights, kronecker_power(maps, order))
-    linear = np.einsum("mn,mnab->mab", weights, kronecker_power(maps[..., :size, :size], order))
-    return MomentOperator(order, linear, augmented)
+def _operator(rule, maps, weights, order):
+    size = len(rule.state)
+    with np.errstate(all="ignore"):
+        augmented = np.einsum("mn,mnab->mab", weights, kronecker_power(maps, order))
+        linear = np.einsum("mn,mnab->mab", weights, kronecker_power(maps[..., :size, :size], order))
+    return MomentOperator(order, linear, finite(augmented, *_arguments(rule)))
+
+
+def _arguments(rule):
+    return ["eigenvalues" if symbol.name == "curvature" else symbol.name for symbol in rule.parameters]
 
 
 def noise_degree(rule, order):
@@ -63,16 +67,18 @@ def noise_degree(rule, order):
 
 def _random_maps(rule, order, eigenvalues, parameters):
     """The random step as matrices on (u, 1), (modes, points, p+1, p+1), and the weights, (modes, points)."""
-    degree = noise_degree(rule, order)
+    degree = noise_degree(checked_rule(rule), order)
+    if "curvature" in parameters:
+        raise ValueError("the curvature is given by eigenvalues, not by a parameter")
     values = dict(parameters)
     names = [symbol.name for symbol in rule.parameters]
     if "curvature" in names:
-        values["curvature"] = np.atleast_1d(rule.domain["curvature"].check("eigenvalues", eigenvalues))
+        values["curvature"] = np.atleast_1d(numeric("eigenvalues", eigenvalues, rule.domain["curvature"]))
         if values["curvature"].ndim != 1 or values["curvature"].size == 0:
             raise ValueError(f"eigenvalues must be a non-empty vector, got shape {values['curvature'].shape}")
     elif eigenvalues is not None:
         raise ValueError(f"{rule.name} has no curvature, so eigenvalues must be None, got {eigenvalues!r}")
-    checked = rule.check_parameters(values)
+    checked = {name: numeric(name, value) for name, value in rule.check_parameters(values).items()}
     modes = np.size(checked.get("curvature", 0.0))
     for name, value in checked.items():
         if np.shape(value) not in ((), (modes,)):
@@ -82,7 +88,7 @@ def _random_maps(rule, order, eigenvalues, parameters):
     maps, weights = [], []
     for here in zip(*columns, strict=True) if names else [()]:
         points, weight = noise_points(rule, dict(zip(names, map(float, here), strict=True)), degree)
-        numbers = np.array([entries(*point, *here) for point in points], dtype=float)
+        numbers = finite(_evaluated(entries, points, here), *_arguments(rule))
         step = np.zeros((len(points), size + 1, size + 1))
         step[:, :size, :size] = numbers[:, : size**2].reshape(-1, size, size)
         step[:, :size, size] = numbers[:, size**2 :]
@@ -90,6 +96,15 @@ def _random_maps(rule, order, eigenvalues, parameters):
         maps.append(step)
         weights.append(weight)
     return np.stack(maps), np.stack(weights)
+
+
+def _evaluated(entries, points, parameters):
+    """The entries at each point, NaN where they have no real value."""
+    try:
+        with np.errstate(all="ignore"):
+            return np.array([entries(*point, *parameters) for point in points], dtype=float)
+    except (TypeError, ZeroDivisionError, OverflowError):
+        return np.array(np.nan)
 
 
 @lru_cache(maxsize=64)
@@ -128,27 +143,28 @@ def propagate(rule, *, eigenvalues=None, steps, initial, order=2, **parameters):
 
     order : 2, or 4 for the fourth moments as well.
 
+    ValueError names the argument at fault, also where the moments leave the range of doubles.
+
     >>> from quadlab.dynamics import variational_gradient_descent
     >>> after = propagate(variational_gradient_descent(), eigenvalues=[1.0], steps=1, initial=1.0,
     ...                   learning_rate=0.5, noise_variance=4.0, samples=2)
     >>> after.second[0, 0, 0].round(12)      # 0.5^2 + 0.25 * 4 / 2
     np.float64(0.75)
     """
-    if order not in (2, 4):
-        raise ValueError(f"order must be 2 or 4, got {order!r}")
-    steps = int(steps_range.check("steps", steps))
+    order, steps = checked_order(order), checked_steps(steps)
     operator = mode_operator(rule, order, eigenvalues, parameters)
     modes, size = len(operator.matrices), len(rule.state)
-    start = np.asarray(real.check("initial", initial))
+    start = numeric("initial", initial)
     if start.shape not in ((), (modes,), (modes, size)):
         raise ValueError(f"initial must be a number or have shape {(modes,)} or {(modes, size)}, got {start.shape}")
     start = np.broadcast_to(start[:, None] if start.ndim == 1 else start, (modes, size))
     with_one = np.concatenate([start, np.ones((modes, 1))], axis=1)[..., None]
     vector = with_one
-    for _ in range(order - 1):
-        vector = np.einsum("mab,mcb->macb", vector, with_one).reshape(modes, -1, 1)
-    tensor = np.linalg.matrix_power(operator.augmented, steps) @ vector
-    tensor = tensor.reshape(modes, *[size + 1] * order)
+    with np.errstate(all="ignore"):
+        for _ in range(order - 1):
+            vector = np.einsum("mab,mcb->macb", vector, with_one).reshape(modes, -1, 1)
+        tensor = np.linalg.matrix_power(operator.augmented, steps) @ vector
+    tensor = finite(tensor, "steps", "initial").reshape(modes, *[size + 1] * order)
     rest = (size,) * (order - 2)
     return Propagated(
         mean=tensor[:, :size, size][(..., *rest)],
@@ -184,10 +200,16 @@ def stationary_second_moment(rule, *, eigenvalues=None, **parameters):
 def _stationary(rule, eigenvalues, parameters):
     """Mean and covariance. The covariance is that of u - mean, a rule of its own, so that nothing cancels."""
     maps, weights = _random_maps(rule, 2, eigenvalues, parameters)
-    operator = _operator(maps, weights, len(rule.state), 2)
+    operator = _operator(rule, maps, weights, 2)
     if operator.radius >= 1:
         raise ValueError(f"second moments of {rule.name} do not converge: spectral radius {operator.radius:.6g}")
     size = len(rule.state)
+    with np.errstate(all="ignore"):
+        mean, covariance = _fixed_points(operator, maps, weights, size)
+    return mean, finite(covariance, *_arguments(rule))
+
+
+def _fixed_points(operator, maps, weights, size):
     averaged = np.einsum("mn,mnab->mab", weights, maps)
     mean = np.linalg.solve(np.eye(size) - averaged[:, :size, :size], averaged[:, :size, size:])
     moved = maps[..., :size, :size] @ mean[:, None] + maps[..., :size, size:] - mean[:, None]

@@ -159,7 +159,7 @@ def test_rules_refuse_what_cannot_be_compiled(arguments, message):
         *map(sympy.Symbol, ("xi", "noise", "w", "beta")),
         *(
             sympy.Symbol(name, real=True)
-            for name in ("xi", "xi_2", "eps1", "epsilon_mean", "gradient_noise", "\u03f5", "z")
+            for name in ("xi", "xi_2", "eps1", "epsilon_mean", "gradient_noise", "gradnoise", "\u03f5", "z")
         ),
     ],
     ids=str,
