@@ -24,7 +24,7 @@ def checked_order(order):
     """The order of the moments: 2 or 4."""
     if not isinstance(order, Real) or order not in (2, 4):
         raise ValueError(f"order must be 2 or 4, got {order!r}")
-    return int(order)
+    return 4 if order == 4 else 2
 
 
 def checked_steps(steps):

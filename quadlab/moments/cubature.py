@@ -37,7 +37,8 @@ def noise_points(rule, values, degree=DEGREE):
     if not isinstance(values, Mapping):
         raise ValueError(f"values must be a mapping from names to numbers, got {values!r}")
     values = {name: domain[name].check_one(name, value) for name, value in values.items() if name in domain}
-    columns, weights = [], []
+    columns: list[tuple] = []
+    weights: list[tuple] = []
     for noise in rule.noises:
         reach = np.sqrt(noise_variance(noise, values))
         if degree <= 3:
