@@ -62,7 +62,9 @@ class _Search:
         self.factors = [self._polynomial(piece) for piece in pieces if piece.has(self.curvature)]
         self.contents = [piece for piece in pieces if not piece.has(self.curvature)]
         self.symbols = sorted(matrix.free_symbols - {self.curvature}, key=lambda symbol: symbol.name)
-        self.candidates = sorted((r for f in self.factors for r in _closed_roots(f)), key=sympy.count_ops)
+        roots = {factor: _closed_roots(factor) for factor in self.factors}
+        self.solved = [factor for factor, found in roots.items() if found]
+        self.candidates = sorted((root for found in roots.values() for root in found), key=sympy.count_ops)
         self._coefficients = sympy.lambdify(self.symbols, [factor.all_coeffs() for factor in self.factors], "numpy")
         self._matrix = sympy.lambdify([self.curvature, *self.symbols], matrix.tolist(), "numpy")
 
@@ -84,8 +86,9 @@ class _Search:
     def separators(self):
         """Expressions in the parameters whose signs decide how the roots lie: irreducible, each once."""
         found = [*self.contents, *(end for factor in self.factors for end in (factor.LC(), factor.eval(self.lower)))]
-        found += [factor.discriminant() for factor in self.factors if factor.degree() > 1]
-        found += [sympy.resultant(a, b) for a, b in combinations(self.factors, 2)]
+        # factors without closed roots are left to the points: theirs can take minutes, and no limit is made of them
+        found += [factor.discriminant() for factor in self.solved if factor.degree() > 1]
+        found += [sympy.resultant(a, b) for a, b in combinations(self.solved, 2)]
         pieces: list = []
         for expression in found:
             for piece in _irreducible(sympy.fraction(sympy.together(expression))[0]):
@@ -141,7 +144,10 @@ def _irreducible(expression):
 
 
 def _closed_roots(factor):
-    """The roots of a factor in closed form, if any; a quadratic's so written that its leading term may vanish."""
+    """The roots of a factor in closed form, if any; a quadratic's so written that its leading term may vanish.
+
+    Of degree three and more, only where its unknown has one scale.
+    """
     if factor.degree() == 1:
         slope, constant = factor.all_coeffs()
         return [sympy.factor(-constant / slope)]
@@ -149,5 +155,21 @@ def _closed_roots(factor):
         _, slope, constant = factor.all_coeffs()
         reach = sympy.sqrt(sympy.factor(factor.discriminant()))
         return [2 * constant / (-slope + sign * reach) for sign in (1, -1)]
-    roots = sympy.roots(factor)
-    return [sympy.factor(root) for root in roots] if sum(roots.values()) == factor.degree() else []
+    scale = _scale(factor)
+    if scale is None:
+        return []
+    unknown = sympy.Symbol("u")
+    alone = sympy.cancel(factor.as_expr().subs(factor.gen, unknown / scale) / factor.TC())
+    return [root / scale for root in sympy.Poly(alone, unknown).real_roots()]
+
+
+def _scale(factor):
+    """The s for which the factor is a constant times a polynomial in s times its unknown, numbers for coefficients.
+
+    None where there is no such s.
+    """
+    ratios = {k: sympy.cancel(c / factor.TC()) for k, c in enumerate(reversed(factor.all_coeffs())) if k and c}
+    first = min(ratios)
+    scale = ratios[first] if first == 1 else sympy.root(sympy.Abs(ratios[first]), first)
+    numbers = (sympy.cancel(ratio / scale**k) for k, ratio in ratios.items())
+    return scale if all(number.is_Rational for number in numbers) else None

@@ -135,7 +135,10 @@ def real_roots(coefficients):
 
 def evaluator(symbols, expressions):
     """Point -> complex values of the expressions, infinite or NaN where they have none."""
-    function = sympy.lambdify(symbols, expressions, "numpy")
+    algebraic = {
+        number: number.evalf(20) for e in expressions for number in sympy.sympify(e).atoms(sympy.ComplexRootOf)
+    }
+    function = sympy.lambdify(symbols, [sympy.sympify(e).xreplace(algebraic) for e in expressions], "numpy")
 
     def values(point):
         with np.errstate(all="ignore"):

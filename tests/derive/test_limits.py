@@ -125,6 +125,15 @@ def test_the_domain_of_the_parameters_decides():
             "the update of root must be rational in the curvature",
         ),
         (
+            # its determinant is of degree six with four parameters: roots in radicals and resultants take minutes
+            UpdateRule(
+                "many", (X, Y),
+                (X - CURVATURE * (RATE * X + MOMENTUM * GRADIENT + BETA * CURVATURE * Y) + SCALE * X * XI, AVERAGE),
+                (Noise(XI),),
+            ),
+            "many have no limit below which they converge: at beta = .*, scale = .* they converge for curvatures in",
+        ),
+        (
             UpdateRule("quintic", (X,), (X * (1 - RATE * CURVATURE * (1 + DECAY * CURVATURE**4)),)),
             "quintic cease to converge has no closed form in decay, learning_rate",
         ),
