@@ -9,8 +9,14 @@ from quadlab.derive.backward_error import (
 )
 from quadlab.derive.descent import depressed_cubic, descent_polynomial, expected_change, gradient_symbol
 from quadlab.derive.expectation import expectation
-from quadlab.derive.linear import sharpness_limit, smallest_positive_root, transition_matrix
-from quadlab.derive.moments import mean_square_limit, second_moment_recursion, stationary_covariance
+from quadlab.derive.linear import sharpness_limit, transition_matrix
+from quadlab.derive.moments import (
+    mean_square_limit,
+    second_moment_recursion,
+    stationary_covariance,
+    stationary_mean,
+    stationary_second_moment,
+)
 from quadlab.derive.taylor import taylor_loss
 from quadlab.derive.trees import elementary_differential
 
@@ -28,8 +34,9 @@ __all__ = [
     "numeric_field",
     "second_moment_recursion",
     "sharpness_limit",
-    "smallest_positive_root",
     "stationary_covariance",
+    "stationary_mean",
+    "stationary_second_moment",
     "taylor_loss",
     "transition_matrix",
     "written_out",

@@ -4,6 +4,7 @@ import sympy
 
 from quadlab.derive.expectation import expectation
 from quadlab.dynamics import parameter
+from quadlab.dynamics.rule import checked_rule
 
 __all__ = ["depressed_cubic", "descent_polynomial", "expected_change", "gradient_symbol"]
 
@@ -19,7 +20,7 @@ def expected_change(rule, *, at_gradient=False):
     >>> sympy.factor(expected_change(gradient_descent(), at_gradient=True))
     gradient**2*learning_rate*(curvature*learning_rate - 2)/2
     """
-    curvature, position = parameter("curvature"), rule.state[0]
+    curvature, position = parameter("curvature"), checked_rule(rule).state[0]
     change = curvature * (expectation(rule.update[0] ** 2, rule.noises) - position**2) / 2
     if at_gradient:
         change = change.subs(position, gradient_symbol / curvature)

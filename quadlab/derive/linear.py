@@ -3,9 +3,10 @@
 import sympy
 
 from quadlab.derive.expectation import expectation
-from quadlab.dynamics import parameter
+from quadlab.derive.limits import stability_limit
+from quadlab.dynamics.rule import checked_rule
 
-__all__ = ["sharpness_limit", "smallest_positive_root", "transition_matrix"]
+__all__ = ["sharpness_limit", "transition_matrix"]
 
 
 def transition_matrix(rule):
@@ -19,7 +20,7 @@ def transition_matrix(rule):
     [-curvature*learning_rate + momentum + 1, -momentum],
     [                                      1,         0]])
     """
-    mean = sympy.Matrix([expectation(expression, rule.noises) for expression in rule.update])
+    mean = sympy.Matrix([expectation(expression, rule.noises) for expression in checked_rule(rule).update])
     matrix = mean.jacobian(rule.state)
     if matrix.free_symbols & set(rule.state):
         raise ValueError(f"the rule must be affine in its state, {rule.name} is not")
@@ -27,10 +28,14 @@ def transition_matrix(rule):
 
 
 def sharpness_limit(rule):
-    """Curvature below which the mean iteration contracts, as an expression in the rule's parameters.
+    """The curvature L such that the mean iteration contracts below it, and not at it, for all parameters of the rule.
 
     An eigenvalue of the transition matrix leaves the unit circle at +1, at -1, or as a complex pair; for one or
-    two state variables these are the zeros in the curvature of p(1), p(-1) and 1 - det (Jury).
+    two state variables these are the zeros in the curvature of p(1), p(-1) and 1 - det (Jury). Which of them is
+    the limit is decided by the spectral radius, over the whole domain of the parameters; where that depends on them,
+    the limit is a Piecewise. Beyond the limit the iteration may contract again. L <= 0: it contracts nowhere.
+
+    ValueError where no such limit exists (the iteration contracts, but not from curvature zero on) or none was found.
 
     >>> from quadlab.dynamics import nesterov
     >>> sharpness_limit(nesterov())
@@ -43,27 +48,4 @@ def sharpness_limit(rule):
     crossings = [(identity - matrix).det(), (identity + matrix).det()]
     if matrix.rows == 2:
         crossings.append(1 - matrix.det())
-    return smallest_positive_root(sympy.prod(crossings), parameter("curvature"))
-
-
-def smallest_positive_root(polynomial, unknown):
-    """The positive root that comes first, where one root is first for all admissible parameters.
-
-    The order of the roots is read off at test points of the other symbols; ValueError if it changes between them.
-    """
-    polynomial = sympy.Poly(sympy.expand(polynomial), unknown)
-    found = sympy.roots(polynomial)
-    if sum(found.values()) != polynomial.degree():
-        raise ValueError(f"the roots of {polynomial.as_expr()} in {unknown} have no closed form that SymPy finds")
-    roots = [sympy.factor(root) for root in found]
-    others = sorted({s for root in roots for s in root.free_symbols}, key=lambda s: s.name)
-    winners = set()
-    for shift in range(11):
-        # fractions below one are admissible for rates, momenta and variances alike
-        point = {symbol: sympy.Rational((5 * shift + 7 * k) % 11 + 1, 12) for k, symbol in enumerate(others)}
-        values = [(root.subs(point), root) for root in roots]
-        admissible = [(value, root) for value, root in values if value.is_real and value > 0]
-        winners.add(min(admissible, key=lambda pair: pair[0])[1] if admissible else sympy.oo)
-    if len(winners) > 1:
-        raise ValueError(f"which root of {polynomial.as_expr()} comes first depends on the parameters: {winners}")
-    return winners.pop()
+    return stability_limit(rule, matrix, crossings, "means")

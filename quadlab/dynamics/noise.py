@@ -6,6 +6,8 @@ from typing import Any
 
 import sympy
 
+from quadlab.theory.intervals import whole_positive
+
 __all__ = ["Law", "Noise", "normal", "student_t"]
 
 
@@ -62,6 +64,14 @@ class Noise:
     law: Law = normal
     count: Any = 1
     shared: bool = False
+
+    def __post_init__(self):
+        if not isinstance(self.symbol, sympy.Symbol):
+            raise ValueError(f"symbol must be a SymPy symbol, got {self.symbol!r}")
+        if not isinstance(self.law, Law):
+            raise ValueError(f"law must be a Law, got {self.law!r}")
+        if not sympy.sympify(self.count).free_symbols:
+            whole_positive.check("count", self.count)
 
     def moment(self, order):
         """E symbol^order, exact, through the cumulants of the law.

@@ -1,6 +1,8 @@
 """An optimiser as data: the stochastic recurrence it performs on one coordinate of a quadratic."""
 
 import keyword
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +12,7 @@ import sympy
 from quadlab.dynamics.noise import Noise
 from quadlab.theory import intervals
 
-__all__ = ["UpdateRule", "parameter"]
+__all__ = ["UpdateRule", "checked_rule", "parameter"]
 
 # names that a compiled step uses itself
 RESERVED = {"rng", "state", "previous", "parameters", "steps", "math", "numba", "np", "int", "min", "range"}
@@ -26,6 +28,17 @@ PARAMETERS = {
     "sharpening": intervals.positive,
     "sharpness_gradient_squared": intervals.positive,
 }
+
+
+# what a random draw is commonly called, alone or as a part of a name, unless the name goes on to say how large it is
+DRAWS = {
+    "xi", "eps", "epsilon", "varepsilon", "eta", "zeta", "z", "dw", "noise", "normal", "gauss", "gaussian", "random",
+    "rand", "randn", "draw", "draws", "sample", "kick", "shock", "wiener", "brownian", "ξ", "ε", "η", "ζ",
+}  # fmt: skip
+SIZES = {
+    "variance", "covariance", "scale", "level", "std", "sd", "deviation", "strength", "amplitude", "size", "rate",
+    "temperature", "ratio", "correlation", "power", "count",
+}  # fmt: skip
 
 
 def parameter(name):
@@ -57,6 +70,9 @@ class UpdateRule:
     domain : interval of each parameter (the well-known names have theirs already; any other is positive, non-negative
         or real, as its symbol says).
 
+    Every other symbol is a parameter: made by `parameter`, assumed real, or named in `domain`. One that may be a noise
+    left out of `noises` (no sign assumed, and called like a draw or not even assumed real) is a ValueError.
+
     The parameter `curvature` is the Hessian's eigenvalue along the mode. Everything else is made from this
     one statement: transition matrices and limits (quadlab.derive), moment operators (quadlab.moments) and
     the compiled simulator (quadlab.simulate).
@@ -75,33 +91,29 @@ class UpdateRule:
     parameters: tuple[Any, ...] = field(init=False)
 
     def __post_init__(self):
-        update = tuple(sympy.sympify(expression) for expression in self.update)
-        if len(update) != len(self.state):
+        state, noises = _checked_parts("state", self.state, sympy.Symbol), _checked_parts("noises", self.noises, Noise)
+        update = tuple(map(_checked_expression, _checked_parts("update", self.update, object)))
+        if len(update) != len(state):
             raise ValueError(
-                f"update must have one expression for each of the {len(self.state)} state symbols, got {len(update)}"
+                f"update must have one expression for each of the {len(state)} state symbols, got {len(update)}"
             )
-        own = {*self.state, *(noise.symbol for noise in self.noises)}
-        if len(own) != len(self.state) + len(self.noises):
-            raise ValueError(f"state and noise symbols must be distinct, got {self.state} and {self.noises}")
+        own = {*state, *(noise.symbol for noise in noises)}
+        if len(own) != len(state) + len(noises):
+            raise ValueError(f"state and noise symbols must be distinct, got {state} and {noises}")
         used = {symbol for expression in update for symbol in expression.free_symbols}
-        for noise in self.noises:
+        for noise in noises:
             used |= sympy.sympify(noise.count).free_symbols | set(noise.law.parameters)
         free = sorted(used - own, key=lambda symbol: symbol.name)
-        names = [symbol.name for symbol in (*free, *own)]
-        if len(set(names)) != len(names):
-            raise ValueError(f"symbols must have distinct names, got {sorted(names)}")
-        for name in names:
-            if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
-                raise ValueError(f"a symbol's name must be a Python name without leading underscore, got {name!r}")
-            if name in RESERVED:
-                raise ValueError(f"a symbol's name must not be one of {', '.join(sorted(RESERVED))}, got {name!r}")
+        _check_names([symbol.name for symbol in (*free, *own)])
         unknown = sorted(set(self.domain) - {symbol.name for symbol in free})
         if unknown:
             raise ValueError(f"domain must name parameters of the rule, got {', '.join(unknown)}")
+        for symbol in free:
+            _check_declared(symbol, self.domain.get(symbol.name))
         domain = {s.name: self.domain.get(s.name) or PARAMETERS.get(s.name) or _assumed(s) for s in free}
-        object.__setattr__(self, "update", update)
+        for name, value in {"state": state, "update": update, "noises": noises, "domain": domain}.items():
+            object.__setattr__(self, name, value)
         object.__setattr__(self, "parameters", tuple(free))
-        object.__setattr__(self, "domain", domain)
 
     def __hash__(self):
         return hash((self.name, self.state, self.update, self.noises))
@@ -110,19 +122,90 @@ class UpdateRule:
         """The state, noise or parameter symbol called `name`."""
         known = (*self.state, *self.parameters, *(noise.symbol for noise in self.noises))
         for symbol in known:
-            if symbol.name == name:
+            if _normal_form(symbol.name) == _normal_form(name):
                 return symbol
         raise ValueError(f"{self.name} has no symbol {name!r}, only {', '.join(s.name for s in known)}")
 
     def check_parameters(self, values):
-        """Return the parameter values as float64; ValueError if one is missing, unknown or out of its domain."""
-        missing = [s.name for s in self.parameters if s.name not in values]
-        unknown = sorted(set(values) - {s.name for s in self.parameters})
+        """Return the parameter values as float64; ValueError if one is missing, unknown or out of its domain.
+
+        Python reads a keyword in its normal form (NFKC), so names are compared in it.
+        """
+        given = {_normal_form(name): value for name, value in values.items()}
+        named = {s.name: _normal_form(s.name) for s in self.parameters}
+        missing = [name for name, form in named.items() if form not in given]
+        unknown = sorted(set(given) - set(named.values()))
         if missing:
             raise ValueError(f"{self.name} needs a value for {', '.join(missing)}")
         if unknown:
-            raise ValueError(
-                f"{self.name} has no parameter {', '.join(unknown)}, only "
-                + (", ".join(s.name for s in self.parameters) or "none")
-            )
-        return {name: interval.check(name, values[name]) for name, interval in self.domain.items()}
+            raise ValueError(f"{self.name} has no parameter {', '.join(unknown)}, only " + (", ".join(named) or "none"))
+        return {name: interval.check(name, given[named[name]]) for name, interval in self.domain.items()}
+
+
+def checked_rule(rule):
+    """The rule; ValueError for anything else."""
+    if not isinstance(rule, UpdateRule):
+        raise ValueError(f"rule must be an UpdateRule, got {rule!r}")
+    return rule
+
+
+def _checked_parts(name, parts, kind):
+    """The parts as a tuple; ValueError unless they are a sequence of the given kind."""
+    if not isinstance(parts, tuple | list):
+        raise ValueError(f"{name} must be a tuple, got {parts!r}")
+    for part in parts:
+        if not isinstance(part, kind):
+            raise ValueError(f"{name} must hold objects of the class {kind.__name__}, got {part!r}")
+    return tuple(parts)
+
+
+def _checked_expression(expression):
+    expression = sympy.sympify(expression)
+    if not isinstance(expression, sympy.Expr) or expression.has(sympy.nan, sympy.oo, -sympy.oo, sympy.zoo):
+        raise ValueError(f"update must hold finite expressions, got {expression}")
+    return expression
+
+
+def _check_names(names):
+    forms = [_normal_form(name) for name in names]
+    if len(set(forms)) != len(forms):
+        raise ValueError(
+            "symbols must have distinct names, in the normal form (NFKC) in which Python reads them too, and one name "
+            f"the same assumptions everywhere, got {sorted(names)}"
+        )
+    for name, form in zip(names, forms, strict=True):
+        if not form.isidentifier() or keyword.iskeyword(form) or form.startswith("_"):
+            raise ValueError(f"a symbol's name must be a Python name without leading underscore, got {name!r}")
+        if form in RESERVED:
+            raise ValueError(f"a symbol's name must not be one of {', '.join(sorted(RESERVED))}, got {name!r}")
+        if form != name and form in PARAMETERS:
+            raise ValueError(f"a symbol's name must not be read as {form} by Python and be another, got {name!r}")
+
+
+def _check_declared(symbol, interval):
+    """ValueError unless it is clear that a symbol is a parameter, and of which range."""
+    name, assumed = symbol.name, _assumed(symbol)
+    if name == "curvature" and symbol != parameter(name):
+        raise ValueError("the symbol curvature must be parameter('curvature'), got one with other assumptions")
+    if interval is not None:
+        if not isinstance(interval, intervals.Interval):
+            raise ValueError(f"domain must give an Interval for {name}, got {interval!r}")
+        if interval.lower < assumed.lower:
+            raise ValueError(f"the domain of {name} must lie inside what its symbol assumes, {assumed}, got {interval}")
+        return
+    if symbol.is_nonnegative or (symbol.is_real and (name in PARAMETERS or not _called_like_a_draw(name))):
+        return
+    raise ValueError(
+        f"{name} is neither a state nor a noise. If it is random, list it: noises=(Noise({name}),). If it is a "
+        f"parameter, write it as parameter({name!r}), or give its range: domain={{{name!r}: Interval(...)}}"
+    )
+
+
+def _called_like_a_draw(name):
+    form = _normal_form(name).lower()
+    words = set(re.split(r"[\W\d_]+", form))
+    return (bool(words & DRAWS) or "noise" in form) and not words & SIZES
+
+
+def _normal_form(name):
+    return unicodedata.normalize("NFKC", name) if isinstance(name, str) else name

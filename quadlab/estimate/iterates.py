@@ -44,6 +44,8 @@ def modified_vector_field(iterates, learning_rate):
             difference = np.diff(difference, axis=0)
             total += (-1) ** (n - 1) / n * difference[0]
         field = total / step
-    if not np.isfinite(field).all():
+    if not np.isfinite(total).all():
         raise ValueError(f"iterates must have differences in the range of doubles, got {len(points)} that do not")
+    if not np.isfinite(field).all():
+        raise ValueError(f"learning_rate must keep the field in the range of doubles, got {step}")
     return field

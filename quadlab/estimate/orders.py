@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from quadlab.theory.intervals import non_negative, positive
+from quadlab.theory.intervals import Interval, non_negative, positive
 
 __all__ = ["CONFIDENCE", "Order", "convergence_order"]
 
 CONFIDENCE = 0.9999
+UNIT = Interval(0, 1)
+SPAN = 1e-6  # the logarithms are rounded at 1e-15, which then leaves the slope eight digits
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,12 @@ def convergence_order(steps, errors, *, limit="small", confidence=CONFIDENCE):
     """
     from scipy.stats import t
 
-    if limit not in ("small", "large"):
+    if not isinstance(limit, str) or limit not in ("small", "large"):
         raise ValueError(f"limit must be small or large, got {limit!r}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
+    confidence = UNIT.check_one("confidence", confidence)
     steps, errors = np.asarray(positive.check("steps", steps)), np.asarray(non_negative.check("errors", errors))
+    if object in (steps.dtype, errors.dtype):
+        raise ValueError(f"steps and errors must be numbers, got {steps.tolist()} and {errors.tolist()}")
     if steps.ndim != 1 or len(np.unique(steps)) < 5:
         raise ValueError(f"steps must be at least 5 distinct numbers, got {steps.tolist()}")
     if errors.shape != steps.shape:
@@ -74,12 +77,15 @@ def convergence_order(steps, errors, *, limit="small", confidence=CONFIDENCE):
     if not errors.all():
         raise ValueError("errors must be positive at every step or zero at every step, got some of each")
     nearest = steps.min() if limit == "small" else steps.max()
-    u = np.log(steps / nearest)
-    design = np.column_stack([np.ones_like(u), u, u**2])
+    u = np.log(steps) - np.log(nearest)
+    span = np.abs(u).max()
+    if span < SPAN:
+        raise ValueError(f"steps must span at least a factor 1 + {SPAN:g}, got {steps.tolist()}")
+    design = np.column_stack([np.ones_like(u), u / span, (u / span) ** 2])
     coefficients, *_ = np.linalg.lstsq(design, np.log(errors))
     rest = np.log(errors) - design @ coefficients
     freedom = len(u) - 3
     variance = rest @ rest / freedom * np.linalg.inv(design.T @ design)[1, 1]
-    reach = float(t.ppf((1 + confidence) / 2, freedom) * np.sqrt(variance))
-    value = float(coefficients[1])
+    reach = float(t.ppf((1 + confidence) / 2, freedom) * np.sqrt(variance) / span)
+    value = float(coefficients[1] / span)
     return Order(value, value - reach, value + reach, confidence, steps, errors)

@@ -3,7 +3,14 @@
 from quadlab.moments.coupled import CoupledMoments
 from quadlab.moments.cubature import enumerate_samples, finite_law, noise_points
 from quadlab.moments.deviations import gaussian_loss_deviation, gaussian_quadratic_deviation, loss_deviation
-from quadlab.moments.modes import MomentOperator, Propagated, propagate, stationary_second_moment
+from quadlab.moments.modes import (
+    MomentOperator,
+    Propagated,
+    propagate,
+    stationary_covariance,
+    stationary_mean,
+    stationary_second_moment,
+)
 from quadlab.moments.operators import fourth_moment_operator, second_moment_operator, spectral_radius
 
 __all__ = [
@@ -20,5 +27,7 @@ __all__ = [
     "propagate",
     "second_moment_operator",
     "spectral_radius",
+    "stationary_covariance",
+    "stationary_mean",
     "stationary_second_moment",
 ]

@@ -1,15 +1,24 @@
 """Moment operators of a rule on a full Hessian: modes coupled by the noise, nothing diagonalised, matrix-free."""
 
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 import sympy
-from scipy.sparse.linalg import LinearOperator, eigs
+from scipy.sparse.linalg import LinearOperator
 
-from quadlab.dynamics import parameter
-from quadlab.moments.cubature import checked_covariance, noise_moments, noise_points
-from quadlab.moments.modes import require_noise_degree
-from quadlab.theory.intervals import real
+from quadlab.dynamics import normal, parameter
+from quadlab.dynamics.rule import checked_rule
+from quadlab.moments.arguments import (
+    checked_covariance,
+    checked_order,
+    checked_steps,
+    checked_symmetric,
+    checked_tensor,
+    finite,
+    numeric,
+)
+from quadlab.moments.cubature import noise_points, noise_variance
+from quadlab.moments.modes import noise_degree
 
 __all__ = ["CoupledMoments"]
 
@@ -30,9 +39,8 @@ class CoupledMoments(LinearOperator):
     """
 
     def __init__(self, rule, *, hessian, noise_covariance=None, order=2, **parameters):
-        if order not in (2, 4):
-            raise ValueError(f"order must be 2 or 4, got {order!r}")
-        require_noise_degree(rule, order)
+        order = checked_order(order)
+        degree = noise_degree(checked_rule(rule), order)
         hessian, covariance = _checked_matrices(rule, hessian, noise_covariance)
         checked = _checked_numbers(rule, parameters)
         self.order, self.size = order, len(rule.state) * len(hessian)
@@ -41,55 +49,80 @@ class CoupledMoments(LinearOperator):
         update = sympy.Matrix([sympy.expand(expression.subs(bound)) for expression in rule.update])
         jacobian, additive = _split(rule, update)
         symbols = [noise.symbol for noise in rule.noises]
-        points, self.weights = noise_points(rule, checked)
-        if not jacobian.free_symbols & set(symbols):
-            points, self.weights = np.zeros((1, len(symbols))), np.ones(1)
-        self.steps = [_on_matrix(jacobian.subs(dict(zip(symbols, p, strict=True))), hessian) for p in points]
+        points, self.weights = np.zeros((1, len(symbols))), np.ones(1)
+        if jacobian.free_symbols & set(symbols):
+            points, self.weights = noise_points(rule, checked, degree)
+        self.jacobians = [jacobian.subs(dict(zip(symbols, point, strict=True))) for point in points]
+        with np.errstate(all="ignore"):
+            self.steps = [_on_matrix(jacobian, hessian) for jacobian in self.jacobians]
+        self.eigenvalues = np.linalg.eigvalsh(hessian)
+        zero = sympy.zeros(len(rule.state), 1)
+        self.normal = all(n.law == normal for n, slope in zip(rule.noises, additive, strict=True) if slope != zero)
         self.source = np.zeros((self.size, self.size))
         for noise, slope in zip(rule.noises, additive, strict=True):
             factor = _on_matrix(slope, hessian)
-            variance, _ = noise_moments(noise, checked)
-            self.source += variance * factor @ covariance @ factor.T
+            if slope != zero:
+                with np.errstate(all="ignore"):
+                    self.source += noise_variance(noise, checked) * factor @ covariance @ factor.T
+        self.arguments = ["hessian", *(["noise_covariance"] if noise_covariance is not None else []), *parameters]
+        finite([*self.steps, self.source], *self.arguments)
 
     def _matvec(self, vector):
         tensor = np.asarray(vector, dtype=float).reshape((self.size,) * self.order)
         return sum(w * _on_all_axes(t, tensor) for w, t in zip(self.weights, self.steps, strict=True)).ravel()
 
     def propagate(self, second, steps, fourth=None):
-        """E[u u'] (and E[u u u u], when `fourth` is given and the order is 4) after `steps` steps."""
-        for _ in range(steps):
-            if fourth is not None:
-                image = sum(
-                    w * (_on_all_axes(t, fourth) + _mixed_pairings(t @ second @ t.T, self.source))
-                    for w, t in zip(self.weights, self.steps, strict=True)
-                )
-                fourth = image + _mixed_pairings(self.source, self.source) / 2
-            second = self.source + sum(w * (t @ second @ t.T) for w, t in zip(self.weights, self.steps, strict=True))
-        return second if fourth is None else (second, fourth)
+        """E[u u'] (and E[u u u u], when `fourth` is given and the order is 4) after `steps` steps; neither is centred.
+
+        ValueError: shapes that do not fit, fourth moments where the order is 2 or an additive noise is not normal.
+        """
+        second, steps = checked_tensor("second", second, (self.size,) * 2), checked_steps(steps)
+        if fourth is not None:
+            fourth = checked_tensor("fourth", fourth, (self.size,) * 4)
+            if self.order != 4:
+                raise ValueError(f"fourth must be None for an operator of order {self.order}")
+            if not self.normal:
+                raise ValueError("fourth must be None where a noise that is added to the state is not normal")
+        with np.errstate(all="ignore"):
+            for _ in range(steps):
+                second, fourth = self._step(second, fourth)
+        finite(second, "second", "steps")
+        return second if fourth is None else (second, finite(fourth, "fourth", "steps"))
+
+    def _step(self, second, fourth):
+        weighted = list(zip(self.weights, self.steps, strict=True))
+        if fourth is not None:
+            moved = (_on_all_axes(t, fourth) + _mixed_pairings(t @ second @ t.T, self.source) for _, t in weighted)
+            image = sum(w * tensor for (w, _), tensor in zip(weighted, moved, strict=True))
+            fourth = image + _mixed_pairings(self.source, self.source) / 2
+        return self.source + sum(w * (t @ second @ t.T) for w, t in weighted), fourth
 
     @cached_property
     def radius(self):
-        """Largest modulus of the eigenvalues: of the matrix where it is small, by Arnoldi iteration where it is not.
+        """Largest modulus of the eigenvalues: of the step, where no noise multiplies the state, or of the whole matrix.
 
-        The iteration starts inside the cone of moments, which the operator preserves, so that it sees the spectral
-        radius. SciPy's ArpackNoConvergence is raised where it does not converge.
+        Where that is large, it is the largest radius on a single eigenvalue of the Hessian, which is the same: the
+        noise is one number for all directions, and by Cauchy and Schwarz none mix more strongly than each with itself.
         """
-        count = self.shape[0]
-        if count <= DENSE:
-            return float(np.abs(np.linalg.eigvals(self @ np.eye(count))).max())
-        start = np.eye(self.size)
-        if self.order == 4:
-            start = _mixed_pairings(start, start) / 2
-        if not self.matvec(start.ravel()).any():
-            return 0.0
-        return float(np.abs(eigs(self, k=1, v0=start.ravel(), return_eigenvectors=False)).max())
+        if len(self.steps) == 1:
+            return float(self._largest(self.steps[0]) ** self.order)
+        if self.shape[0] <= DENSE:
+            with np.errstate(all="ignore"):
+                return self._largest(self @ np.eye(self.shape[0]))
+        return max(self._radius_at(eigenvalue) for eigenvalue in self.eigenvalues)
+
+    def _largest(self, matrix):
+        return float(np.abs(np.linalg.eigvals(finite(matrix, *self.arguments))).max())
+
+    def _radius_at(self, eigenvalue):
+        steps = [_on_matrix(jacobian, np.atleast_2d(eigenvalue)) for jacobian in self.jacobians]
+        with np.errstate(all="ignore"):
+            powers = [w * reduce(np.kron, [t] * self.order) for w, t in zip(self.weights, steps, strict=True)]
+            return self._largest(sum(powers))
 
 
 def _checked_matrices(rule, hessian, noise_covariance):
-    hessian = real.check("hessian", hessian)
-    square = hessian.ndim == 2 and hessian.shape[0] == hessian.shape[1] > 0
-    if not square or not np.allclose(hessian, hessian.T):
-        raise ValueError(f"hessian must be a symmetric matrix, got shape {hessian.shape}")
+    hessian = checked_symmetric("hessian", hessian)
     needed = any(symbol.name == "noise_variance" for symbol in rule.parameters)
     if noise_covariance is None:
         if needed:
@@ -111,6 +144,7 @@ def _checked_numbers(rule, parameters):
             raise ValueError(f"{name} is given by {matrix}, not by a parameter")
     stand_in = {s.name: replaced[s.name][1] for s in rule.parameters if s.name in replaced}
     checked = rule.check_parameters({**parameters, **stand_in})
+    checked = {name: numeric(name, value) for name, value in checked.items()}
     for name, value in checked.items():
         if np.ndim(value):
             raise ValueError(f"{name} must be one number for all directions, got shape {np.shape(value)}")

@@ -1,7 +1,7 @@
 """Second- and fourth-moment operators: per mode, or on a full Hessian."""
 
 from quadlab.moments.coupled import CoupledMoments
-from quadlab.moments.modes import mode_operator
+from quadlab.moments.modes import MomentOperator, mode_operator
 
 __all__ = ["fourth_moment_operator", "second_moment_operator", "spectral_radius"]
 
@@ -33,6 +33,8 @@ def spectral_radius(operator):
     >>> spectral_radius(second_moment_operator(gradient_descent(), eigenvalues=[1.0, 3.0], learning_rate=0.5))
     0.25
     """
+    if not isinstance(operator, MomentOperator | CoupledMoments):
+        raise ValueError(f"operator must be a MomentOperator or CoupledMoments, got {operator!r}")
     return operator.radius
 
 

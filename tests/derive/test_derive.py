@@ -110,25 +110,12 @@ def test_derivations_refuse_rules_that_are_not_affine():
             derivation(rule)
 
 
-def test_a_limit_that_depends_on_the_parameters_is_refused():
-    u, a, b = sympy.Symbol("u", positive=True), parameter("a"), parameter("b")
-    with pytest.raises(ValueError, match="depends on the parameters"):
-        derive.smallest_positive_root((u - a) * (u - 6 * b / 5), u)
-    with pytest.raises(ValueError, match="no closed form"):
-        derive.smallest_positive_root(u**5 - u - a, u)
-
-
 def test_cubics_with_a_square_term_are_refused():
     u = sympy.Symbol("u")
     with pytest.raises(ValueError, match="no square term"):
         derive.depressed_cubic(sympy.Poly(u**3 + u**2 + 1, u))
     with pytest.raises(ValueError, match="must be a cubic, got degree 2"):
         derive.depressed_cubic(sympy.Poly(u**2 + 1, u))
-
-
-def test_there_is_no_limit_where_no_root_is_positive():
-    u = sympy.Symbol("u", positive=True)
-    assert derive.smallest_positive_root(u * (u + parameter("a")), u) == sympy.oo
 
 
 def test_a_limit_needs_at_most_two_state_variables():

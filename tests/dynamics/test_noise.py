@@ -38,3 +38,17 @@ def test_student_t_moments_by_quadrature(degrees, order):
 def test_a_law_refuses_moments_it_does_not_state():
     with pytest.raises(ValueError, match="moments up to 8, not 10"):
         normal.moment(10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("xi",), "symbol must be a SymPy symbol, got 'xi'"),
+        ((sympy.Symbol("xi"), "normal"), "law must be a Law, got 'normal'"),
+        ((sympy.Symbol("xi"), normal, 0), "count must be a whole number >= 1, got 0"),
+        ((sympy.Symbol("xi"), normal, sympy.Rational(5, 2)), "count must be a whole number >= 1, got 5/2"),
+    ],
+)
+def test_bad_noises_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Noise(*arguments)

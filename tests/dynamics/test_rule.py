@@ -13,6 +13,7 @@ from quadlab.problems import Quadratic
 from quadlab.theory.intervals import Interval
 
 X, Y, XI = sympy.symbols("x y xi")
+NOISE, RATE, CURVATURE = parameter("noise_variance"), parameter("learning_rate"), parameter("curvature")
 CURVATURES = np.array([0.3, 0.9, 1.7])
 DETERMINISTIC = [
     (dynamics.gradient_descent(), simulate.GradientDescent(0.7), {}),
@@ -137,11 +138,59 @@ def test_student_t_weights_have_the_stated_variance():
         (((X,), (X * sympy.Symbol("_hidden"),)), "Python name"),
         (((X,), (X * sympy.Symbol("steps"),)), "must not be one of .*, got 'steps'"),
         (((X,), (X * sympy.Symbol("a", positive=True) + sympy.Symbol("a"),)), "distinct names"),
+        (((X,), (X * parameter("\u03b5") + parameter("\u03f5"),)), "distinct names"),
+        (((X,), (X * parameter("\uff52ng"),)), "must not be one of .*, got '\uff52ng'"),
+        (((X,), (X * parameter("\uff43urvature"),)), "must not be read as curvature by Python"),
+        (((X,), (X * sympy.oo,)), "update must hold finite expressions, got oo"),
+        ((X, (X,)), "state must be a tuple, got x"),
+        ((("x",), (X,)), "state must hold objects of the class Symbol, got 'x'"),
+        (((X,), (X + XI,), (XI,)), "noises must hold objects of the class Noise, got xi"),
+        (((X,), (X * sympy.Symbol("curvature", real=True),)), r"curvature must be parameter\('curvature'\)"),
     ],
 )
 def test_rules_refuse_what_cannot_be_compiled(arguments, message):
     with pytest.raises(ValueError, match=message):
         UpdateRule("mine", *arguments)
+
+
+@pytest.mark.parametrize(
+    "forgotten",
+    [
+        *map(sympy.Symbol, ("xi", "noise", "w", "beta")),
+        *(
+            sympy.Symbol(name, real=True)
+            for name in ("xi", "xi_2", "eps1", "epsilon_mean", "gradient_noise", "gradnoise", "\u03f5", "z")
+        ),
+    ],
+    ids=str,
+)
+def test_a_noise_that_was_not_listed_is_asked_about(forgotten):
+    """A symbol may take any sign and nobody says that it is no noise: it must be declared as the one or the other."""
+    update = (X - RATE * (CURVATURE * X + forgotten),)
+    with pytest.raises(ValueError, match=f"^{forgotten} is neither a state nor a noise. If it is random, list it"):
+        UpdateRule("mine", (X,), update)
+    assert UpdateRule("mine", (X,), update, (Noise(forgotten),)).parameters == (CURVATURE, RATE)
+    declared = UpdateRule("mine", (X,), update, domain={forgotten.name: Interval(-1, 1)})
+    assert declared.domain[forgotten.name] == Interval(-1, 1)
+
+
+@pytest.mark.parametrize("name", ["noise_scale", "beta", "offset", "azimuth", "lexicon"])
+def test_a_real_symbol_that_is_not_called_like_a_draw_is_a_parameter(name):
+    symbol = sympy.Symbol(name, real=True)
+    assert UpdateRule("mine", (X,), (X * symbol,)).parameters == (symbol,)
+
+
+def test_a_parameter_is_known_by_the_name_that_python_reads():
+    symbol = parameter("\u03d5")  # Python turns this letter into the common phi
+    rule = UpdateRule("mine", (X,), (X * symbol,))
+    assert rule.check_parameters({"\u03c6": 2.0}) == rule.check_parameters({"\u03d5": 2.0}) == {"\u03d5": 2.0}
+    assert rule.symbol("\u03c6") == symbol
+
+
+@pytest.mark.parametrize("interval", [Interval(-1, 1), (0, 1)])
+def test_a_domain_is_an_interval_inside_what_its_symbol_assumes(interval):
+    with pytest.raises(ValueError, match="domain (of decay must lie inside .*|must give an Interval for decay)"):
+        UpdateRule("mine", (X,), (X * parameter("decay"),), domain={"decay": interval})
 
 
 def test_rule_reports_missing_unknown_and_bad_parameters():
@@ -173,9 +222,6 @@ def test_a_user_states_a_rule_in_a_few_lines():
     rate, curvature = parameter("learning_rate"), parameter("curvature")
     rule = UpdateRule("decayed", (X,), (X - rate * ((curvature + decay) * X + XI),), (Noise(XI),))
     assert sympy.simplify(derive.sharpness_limit(rule) - (2 / rate - decay)) == 0
-
-
-NOISE, RATE, CURVATURE = parameter("noise_variance"), parameter("learning_rate"), parameter("curvature")
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,11 @@ def test_a_large_limit_is_read_at_the_other_end():
     assert near_one.value == pytest.approx(-1, abs=0.15)
 
 
+def test_steps_of_any_size_have_an_order():
+    for steps in (np.geomspace(1e-300, 1e300, 9), 1 + np.linspace(1e-5, 1e-4, 9)):
+        assert estimate.convergence_order(steps, np.sqrt(steps)).value == pytest.approx(0.5, abs=1e-6)
+
+
 def test_no_error_at_all_has_every_order():
     found = estimate.convergence_order(STEPS, 0 * STEPS)
     assert found.value == found.low == found.high == np.inf
@@ -65,6 +70,11 @@ def test_an_order_prints_itself():
         (STEPS, STEPS * np.nan, {}, "errors must be non-negative and finite"),
         (STEPS, STEPS, {"limit": "zero"}, "limit must be small or large, got 'zero'"),
         (STEPS, STEPS, {"confidence": 1}, r"confidence must be in \(0, 1\), got 1"),
+        (STEPS, STEPS, {"confidence": "high"}, r"confidence must be in \(0, 1\), got 'high'"),
+        (STEPS, STEPS, {"limit": STEPS}, "limit must be small or large"),
+        ([], [], {}, r"steps must be at least 5 distinct numbers, got \[\]"),
+        (sympy.symbols("a:6", positive=True), STEPS[:6], {}, "steps and errors must be numbers"),
+        (1 + 1e-9 * STEPS, STEPS, {}, "steps must span at least a factor 1"),
     ],
 )
 def test_bad_windows_are_refused(steps, errors, options, message):
@@ -103,6 +113,7 @@ def test_on_a_quadratic_it_is_the_logarithm():
         ([[1.0], [np.nan]], 0.1, "iterates must be finite, got nan"),
         ([[1.0], [2.0]], 0.0, "learning_rate must be positive and finite, got 0.0"),
         ([[1.0], [2.0]], [0.1], "learning_rate must be one number"),
+        ([[1.0], [2.0]], 1e-320, "learning_rate must keep the field in the range of doubles, got 1e-320"),
         ([[1e308], [-1e308]], 0.1, "iterates must have differences in the range of doubles"),
         ([[sympy.Symbol("y")], [2.0]], 0.1, "iterates must be numbers"),
     ],

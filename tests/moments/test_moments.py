@@ -31,10 +31,45 @@ def test_noise_points_match_moments_up_to_five(rule, values, exact):
     np.testing.assert_allclose(found, exact, atol=1e-12)
 
 
+STUDENT_T = dynamics.variational_gradient_descent(law="student_t")
+
+
 def test_noise_points_refuse_an_infinite_fourth_moment():
-    rule = dynamics.variational_gradient_descent(law="student_t")
     with pytest.raises(ValueError, match="fourth moment of epsilon_mean is infinite"):
-        moments.noise_points(rule, {"samples": 1.0, "degrees_of_freedom": 4.0})
+        moments.noise_points(STUDENT_T, {"samples": 1.0, "degrees_of_freedom": 4.0})
+
+
+@pytest.mark.parametrize("freedom", [2.5, 3.0, 4.0])
+def test_second_moments_need_no_fourth_moments(freedom):
+    """One step from the minimiser at rate 1 and curvature 1 is a draw, for three degrees of freedom of variance one."""
+    values = {"learning_rate": 1.0, "samples": 1, "degrees_of_freedom": freedom}
+    variance = freedom / (freedom - 2) / 3
+    after = moments.propagate(STUDENT_T, eigenvalues=[1.0], steps=1, initial=0.0, noise_variance=1 / 3, **values)
+    still = moments.stationary_second_moment(STUDENT_T, eigenvalues=[1.0], noise_variance=1 / 3, **values)
+    coupled = moments.second_moment_operator(STUDENT_T, hessian=np.eye(1), noise_covariance=np.eye(1) / 3, **values)
+    for found in (after.second, still, coupled.source):
+        assert found.item() == pytest.approx(variance, rel=1e-14)
+    with pytest.raises(ValueError, match="fourth moment of epsilon_mean is infinite under the Student t law"):
+        moments.loss_deviation(STUDENT_T, eigenvalues=[1.0], steps=1, initial=0.0, noise_variance=1 / 3, **values)
+
+
+def test_fourth_moments_of_noise_that_is_added_need_a_normal_law():
+    values = {"learning_rate": 1.0, "samples": 1, "degrees_of_freedom": 9.0}
+    start = np.zeros((1, 1)), 1, np.zeros((1, 1, 1, 1))
+    heavy = moments.fourth_moment_operator(STUDENT_T, hessian=np.eye(1), noise_covariance=np.eye(1), **values)
+    with pytest.raises(ValueError, match="fourth must be None where a noise that is added to the state is not normal"):
+        heavy.propagate(*start)
+    second = moments.second_moment_operator(SHARED, hessian=np.eye(1), learning_rate=1.0, momentum=0.1,
+                                            relative_variance=1.0)  # fmt: skip
+    with pytest.raises(ValueError, match=r"second must have shape \(2, 2\), got \(1, 1\)"):
+        second.propagate(*start)
+    with pytest.raises(ValueError, match="fourth must be None for an operator of order 2"):
+        second.propagate(np.zeros((2, 2)), 1, np.zeros((2, 2, 2, 2)))
+
+
+def test_the_mean_of_very_many_draws_has_moments():
+    points, weights = moments.noise_points(WEIGHT_NOISE, {"samples": 1e160})
+    assert weights @ points[:, 0] ** 2 == pytest.approx(1e-160, rel=1e-14)
 
 
 def test_propagation_of_all_four_moments_is_that_of_a_gaussian():
@@ -118,13 +153,27 @@ def test_noise_shared_by_all_directions_couples_their_squares():
 
 
 def test_spectral_radius_of_many_modes_needs_no_matrix():
-    curvatures = np.linspace(0.01, 1.5, 150)
+    curvatures = np.linspace(0.01, 1.5, 40)
     problem = Quadratic.random(curvatures, 0)
     operator = moments.second_moment_operator(
-        WEIGHT_NOISE, hessian=problem.hessian, noise_covariance=np.eye(150), learning_rate=1.0, samples=1
+        WEIGHT_NOISE, hessian=problem.hessian, noise_covariance=np.eye(40), learning_rate=1.0, samples=1
     )
-    assert operator.shape == (22500, 22500)
-    assert moments.spectral_radius(operator) == pytest.approx(0.99**2, rel=1e-6)
+    assert operator.shape == (1600, 1600)
+    assert moments.spectral_radius(operator) == pytest.approx(0.99**2, rel=1e-12)
+
+
+@pytest.mark.parametrize("relative_variance", [None, 0.0, 1e-9, 1e-4, 0.5])
+def test_the_radius_of_many_eigenvalues_of_almost_equal_modulus(relative_variance):
+    """Heavy ball turns all ten directions at the modulus momentum; the noise lifts one eigenvalue a little."""
+    rule = dynamics.heavy_ball() if relative_variance is None else SHARED
+    arguments = {"learning_rate": 0.5, "momentum": 0.9}
+    arguments |= {} if relative_variance is None else {"relative_variance": relative_variance}
+    curvatures = np.linspace(0.1, 1.5, 10)
+    coupled = moments.second_moment_operator(rule, hessian=np.diag(curvatures), **arguments)
+    modes = moments.second_moment_operator(rule, eigenvalues=curvatures, **arguments)
+    assert coupled.radius == pytest.approx(modes.radius, rel=1e-10)
+    if not relative_variance:
+        assert coupled.radius == pytest.approx(0.9, rel=1e-12)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9])
