@@ -14,13 +14,14 @@ import numpy as np
 from scipy.stats import t as student
 
 from quadlab.verify.runs import Runs
-from quadlab.verify.statistics import MARGINS, RESOLVED, resolution
+from quadlab.verify.statistics import MARGINS, RESOLVED, one_number, resolution
 from quadlab.verify.theorem import LOWER, TIGHT, UPPER
 from quadlab.verify.verdict import INCONCLUSIVE, REFUTED, VERIFIED, Evidence, Verdict, combine
 
 __all__ = ["Replication", "decide_interval", "student_intervals"]
 
 MOST_SEEDS = 1000
+LARGEST_DIFFERENCE = 1e100
 # at a half, twice the prediction and nothing at all could both pass for it
 LARGEST_MARGIN = 0.5
 
@@ -157,11 +158,16 @@ class Replication:
 
         def judge(candidate):
             predicted = _numbers(made, lambda *point: self.predict(candidate, *point))
-            if not np.isfinite(predicted).all():
-                worst = self.settings[int(np.argmin(np.isfinite(predicted).all(axis=1)))]
-                verdict = Verdict(REFUTED, "the formula gives no finite number", dict(worst))
-                return Evidence(self.kind, verdict, claim, {"observable": self.observable, "units": self.units})
-            intervals = student_intervals((observed - predicted) / scales, self.confidence)
+            with np.errstate(over="ignore", invalid="ignore"):
+                differences = (observed - predicted) / scales
+                # beyond a number whose square is still finite no interval can be drawn
+                near = (np.abs(differences) < LARGEST_DIFFERENCE).all(axis=1)
+            if not near.all():
+                worst = self.settings[int(np.argmin(near))]
+                reason = "the formula gives no finite number, or one beyond all measure"
+                figures = {"observable": self.observable, "units": self.units}
+                return Evidence(self.kind, Verdict(REFUTED, reason, dict(worst)), claim, figures)
+            intervals = student_intervals(differences, self.confidence)
             rows = [
                 {
                     "setting": dict(setting),
@@ -232,13 +238,13 @@ class Replication:
         return float(enough[0]) if enough.size else inf
 
 
-def _numbers(made, function):
+def _numbers(made, function, name="prediction"):
     """function(setting, measured) for each setting and run, as an array of shape (settings, seeds)."""
-    return np.array([[float(np.squeeze(function(setting, run.measured))) for run in row] for setting, row in made])
+    return np.array([[one_number(name, function(setting, run.measured)) for run in row] for setting, row in made])
 
 
 def _finite(made, function, name):
-    values = _numbers(made, function)
+    values = _numbers(made, function, name)
     if not np.isfinite(values).all():
         raise ValueError(f"{name} must be finite in every run, got {values.tolist()}")
     return values

@@ -15,6 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from quadlab.simulate.chunks import seed_number
+from quadlab.verify.statistics import one_number
 from quadlab.verify.workers import Portable, portable_error, processes, stop
 
 __all__ = ["Run", "Runs"]
@@ -126,7 +127,7 @@ def _one(run, setting, seed, budget):
         measured = run(setting, np.random.SeedSequence(seed), budget)
     if not isinstance(measured, Mapping):
         raise ValueError(f"a run must return a mapping of names to numbers, got {type(measured).__name__}")
-    numbers = {str(name): float(value) for name, value in measured.items()}
+    numbers = {str(name): one_number(str(name), value) for name, value in measured.items()}
     for name, value in numbers.items():
         if not isfinite(value):
             raise ValueError(f"{name} must be finite, got {value}")

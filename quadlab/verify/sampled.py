@@ -104,10 +104,7 @@ class Equivalence:
 
     def _unit(self, formula, setting):
         """What the margin is relative to."""
-        if self.scale:
-            unit = one_number("scale", self.scale(setting))
-        else:
-            unit = abs(self._prediction(formula, setting))
+        unit = one_number("scale", self.scale(setting)) if self.scale else abs(self._prediction(formula, setting))
         if not (isfinite(unit) and unit > 0):
             name = "scale" if self.scale else "prediction"
             reason = f"{name} must be finite and not zero, got {unit} at {dict(setting)}"

@@ -77,7 +77,7 @@ def test_a_wrong_formula_is_refuted_at_its_setting(factor):
     assert found.verdict.witness["measured"] == pytest.approx(10, rel=5e-3)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e308, -1e200])
 def test_a_formula_without_a_finite_value_is_refuted(value):
     found = judged(replication(), lambda rate: value if rate == 0.4 else 2 / rate)
     assert (found.verdict.word, found.verdict.witness) == (v.REFUTED, {"rate": 0.4})
@@ -293,6 +293,26 @@ def test_a_number_that_is_not_finite_is_an_error(value):
         judged(replication(observed=lambda setting, run: value))
     with pytest.raises(ValueError, match="scale must be finite in every run"):
         judged(replication(), right=lambda rate: value)
+
+
+@pytest.mark.parametrize(
+    ("value", "word"), [(1j, v.REFUTED), (0j, v.VERIFIED), (np.zeros(2), None), (np.array([[0.0]]), v.VERIFIED)]
+)
+def test_a_prediction_is_one_real_number(value, word):
+    if word is None:
+        with pytest.raises(ValueError, match="prediction must be one number, got 2 of them"):
+            judged(replication(), lambda rate: 2 / rate + value)
+    else:
+        assert judged(replication(), lambda rate: 2 / rate + value).verdict.word == word
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(1j, "loss must be finite, got nan"), (np.ones(2), "loss must be one number"), ("1.0", "loss must be a number")],
+)
+def test_a_run_measures_real_numbers(value, message):
+    with pytest.raises(RuntimeError, match=f"rate = 0.1 with seed .*ValueError: {message}"):
+        judged(replication(lambda *point: {**train(*point), "loss": value}))
 
 
 def test_an_interruption_cancels_what_has_not_started():
