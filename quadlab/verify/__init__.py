@@ -10,7 +10,7 @@ from quadlab.verify.library import experiments, file_of, load, paper_of, papers,
 from quadlab.verify.orders import ErrorOrder
 from quadlab.verify.replicated import Replication
 from quadlab.verify.runner import Report, verify
-from quadlab.verify.runs import Run, Runs
+from quadlab.verify.runs import PremiseNotMet, Run, Runs
 from quadlab.verify.sampled import EdgeBracket, Equivalence, Measurement
 from quadlab.verify.store import Store, record
 from quadlab.verify.theorem import (
@@ -63,6 +63,7 @@ __all__ = [
     "Inequality",
     "Interval",
     "Measurement",
+    "PremiseNotMet",
     "Replication",
     "Report",
     "RuleExperiment",
