@@ -18,7 +18,7 @@ from quadlab.verify.statistics import MARGINS, RESOLVED, one_number, resolution
 from quadlab.verify.theorem import LOWER, TIGHT, UPPER
 from quadlab.verify.verdict import INCONCLUSIVE, REFUTED, VERIFIED, Evidence, Verdict, combine
 
-__all__ = ["Replication", "decide_interval", "student_intervals"]
+__all__ = ["Replication", "at_least", "decide_interval", "student_intervals"]
 
 MOST_SEEDS = 1000
 LARGEST_DIFFERENCE = 1e100
@@ -66,6 +66,20 @@ def decide_interval(interval, allowed):
     if least <= low and high <= most:
         return VERIFIED
     return REFUTED if high < least or low > most else INCONCLUSIVE
+
+
+def at_least(name, least, missing):
+    """The premise that a number measured in a run is at least `least(setting, measured)`; what is `missing` if not.
+
+    >>> at_least("steps", lambda setting, measured: 10, "the training was too short")({}, {"steps": 7})
+    'the training was too short: steps 7, needed 10'
+    """
+
+    def premise(setting, measured):
+        needed = least(setting, measured)
+        return "" if measured[name] >= needed else f"{missing}: {name} {measured[name]:.4g}, needed {needed:.4g}"
+
+    return premise
 
 
 def _quantile(confidence, degrees):
