@@ -109,13 +109,13 @@ def test_an_experiment_is_shown_verified_and_challenged(run, checks):
 
 
 def test_a_run_that_fails_is_one_line(run, checks):
-    broken = EXPERIMENT.replace("    return {", "    raise ArithmeticError('diverged\\nat step 7')\n    return {")
+    broken = EXPERIMENT.replace("    return {", "    raise OSError('the disk\\nis full')\n    return {")
     drawn = 'Figure(lambda rng: THEOREM.simulation.runs.made(({"learning_rate": 0.1},), 1, rng=rng, budget="quick"), '
     broken = broken.replace('Figure(lambda rng: measured("edge", "s", 1, 2, 0.1), ', drawn)
     (checks / "deep_nets" / "it.py").write_text(broken)
     code, printed, _ = run("verify", "net.edge", "--out", checks / "out", "--rng", 1)
     assert code == 3
-    assert "failed: ArithmeticError: diverged at step 7\n1 theorem: 1 ERROR" in printed
+    assert "failed: OSError: the disk is full\n1 theorem: 1 ERROR" in printed
     code, printed, err = run("figure", "net.edge", "--out", checks / "out")
     assert (code, printed, err.count("\n")) == (3, "", 1)
     assert err.startswith("quadlab: error: the run at learning_rate = 0.1 with seed ")

@@ -20,10 +20,12 @@ from quadlab.bridge.spectra import top_eigenpairs
 from quadlab.bridge.training import gradient_descent, loss_path, train
 from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.theory.intervals import positive
-from quadlab.verify import TIGHT, Claim, Domain, Replication, Runs, Theorem
+from quadlab.verify import TIGHT, Claim, Domain, PremiseNotMet, Replication, Runs, Theorem
 
 LOSSES = (0.5, 0.1)
 EXAMPLES = {"quick": 200, "standard": 600, "deep": 600}
+# a loss known to eps tells a place on its path, and what is measured there, to the root of eps
+SIGNAL = np.sqrt(np.finfo(float).eps)
 # h times the sharpness is 0.05 here: the flow of E, as far as tenths of a per cent are concerned
 SMALL_RATE = 0.05
 
@@ -53,9 +55,11 @@ def course_on_data(problem, start, share):
     """
     steepest = top_eigenpairs(problem.hessian(start), rng=0, tolerance=1e-3).values[0]
     if steepest <= 0:
-        raise ValueError(f"a new network's loss must curve upwards on these data, got a sharpness of {steepest}")
+        raise PremiseNotMet(f"the loss of a new network does not curve upwards on these data: sharpness {steepest:.4g}")
     end = problem.loss(train(problem, gradient_descent(0.1 / steepest), start, 500).parameters)
     lost = problem.loss(start) - end
+    if not lost > SIGNAL * end:
+        raise PremiseNotMet(f"training does not lower the loss on these data: from {end + lost:.4g} to {end:.4g}")
     return 2 * share / steepest, 0.1 / steepest, {"three quarters lost": end + lost / 4}, end + lost / 5
 
 
@@ -89,6 +93,8 @@ def trained(setting, seed, budget, dataset=None):
     return found
 
 
+# one of a hundred images, or of a hundred parts of the loss: what a table of results would still show
+MARGIN = 0.01
 RATES = ({"learning_rate": 0.3}, {"learning_rate": 1.0})
 RUNS = Runs(trained)
 
@@ -117,8 +123,7 @@ def replication(name, observable):
         observed=lambda setting, found: found[name],
         predict=lambda formula, setting, found: formula(found["learning rate"]),
         scale=lambda setting, found: 1.0,
-        # one of a hundred images, or of a hundred parts of the loss: what a table of results would still show
-        margin=0.01,
+        margin=MARGIN,
         seeds={"quick": 3, "standard": 6, "deep": 12},
         observable=observable,
     )
@@ -129,17 +134,22 @@ def on_data(dataset):
 
     `quadlab verify net.accuracy-at-equal-loss --data mine.npz` runs it, with test_inputs and test_targets where the
     file has them. Rates are a seventh and a half of 2 / sharpness of each new network. Where targets are numbers there
-    is no accuracy to compare, and the test loss takes its place. With few examples to test on, one decides: a hundredth
-    is then all or nothing.
+    is no accuracy to compare, and the test loss takes its place. Below a hundred examples to test on it stays open.
     """
     if not len(dataset.test_inputs):
         raise ValueError("test_inputs must hold examples to compare accuracies on, got none")
     labels = dataset.targets.ndim == 1
+    fewest = round(1 / MARGIN)
     quantity, observable = ("gain", "test accuracy") if labels else ("log test loss", "log test loss")
     return replace(
         replication(f"{quantity} at three quarters lost", f"{observable} at equal training loss, minus a small rate's"),
         settings=({"share": 1 / 7}, {"share": 1 / 2}),
         runs=Runs(partial(trained, dataset=dataset.standardized())),
+        premise=lambda setting, found: (
+            f"a hundredth does not show on {len(dataset.test_inputs)} examples to test on, needed {fewest}"
+            if labels and len(dataset.test_inputs) < fewest
+            else ""
+        ),
     )
 
 

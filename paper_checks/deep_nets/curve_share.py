@@ -15,7 +15,7 @@ import numpy as np
 
 from quadlab import bridge
 from quadlab.report import Figure, Panel, measured, run, theory
-from quadlab.theory import variational
+from quadlab.theory import stability, variational
 from quadlab.theory.intervals import positive, whole_positive
 from quadlab.verify import TIGHT, Claim, Domain, Replication, Runs, Theorem
 
@@ -48,11 +48,16 @@ def along_top_eigenvector(problem, rule, parameters, steps, rng):
 
 
 def shares(setting, sharpness, losses, squares):
-    """The share of steps with H(z_t) below some levels of the sharpness, and of those on which the loss falls."""
+    """The share of steps with H(z_t) below some levels of the sharpness, and of those on which the loss falls.
+
+    The edge is H at the mean signal.
+    """
     signals = setting["samples"] * squares / setting["noise_variance"]
     limits = variational.descent_sharpness_limit(signals, setting["learning_rate"])
     below = {f"below {level}": np.mean(limits < level * sharpness) for level in LEVELS}
-    return {"sharpness": sharpness.mean(), "falling": np.mean(np.diff(losses) < 0), **below}
+    edge = variational.descent_sharpness_limit(np.mean(signals), setting["learning_rate"])
+    means = {"sharpness": sharpness.mean(), "edge": edge, "falling": np.mean(np.diff(losses) < 0)}
+    return {**means, **below}
 
 
 def problem_of(budget, dataset=None):
@@ -69,6 +74,14 @@ def trained(setting, seed, budget, dataset=None):
     rule = bridge.variational_gradient_descent(**setting)
     settled = bridge.train(problem, rule, problem.network.initial(start), before, rng=noise).parameters
     return shares(setting, *along_top_eigenvector(problem, rule, settled, steps, noise))
+
+
+def premise(setting, run):
+    """The network sits on the edge of its mean signal, to a tenth, and noise holds it below that without noise."""
+    share = run["sharpness"] / stability.gradient_descent_sharpness_limit(setting["learning_rate"])
+    if run["sharpness"] < 0.9 * run["edge"]:
+        return f"the edge was not reached: sharpness {run['sharpness']:.4g}, edge {run['edge']:.4g}"
+    return f"the noise is too small to decide: the sharpness is at {share:.0%} of 2 / rho" if share > 0.9 else ""
 
 
 def share_below(level):
@@ -128,6 +141,7 @@ SETTINGS = (setting_of(0.4, 3e-4, 1), setting_of(0.4, 1e-3, 2))
 JUDGED = {
     # a share; and as the law has slope 1 about S, the drift of S by a tenth while it is measured is no more than this
     "margin": 0.1,
+    "premise": premise,
     "scale": lambda setting, run: 1,
     "seeds": {"quick": 5, "standard": 4, "deep": 8},
 }

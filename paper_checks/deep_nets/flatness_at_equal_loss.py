@@ -20,10 +20,12 @@ from quadlab.bridge.training import gradient_descent, loss_path, modified_flow, 
 from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.theory import modified_loss
 from quadlab.theory.intervals import positive
-from quadlab.verify import TIGHT, Claim, Domain, Replication, Runs, Theorem
+from quadlab.verify import TIGHT, Claim, Domain, PremiseNotMet, Replication, Runs, Theorem
 
 LOSSES = (0.5, 0.1)
 EXAMPLES = {"quick": 200, "standard": 600, "deep": 600}
+# a loss known to eps tells a place on its path, and what is measured there, to the root of eps
+SIGNAL = np.sqrt(np.finfo(float).eps)
 
 
 @cache
@@ -47,10 +49,12 @@ def course_on_data(problem, start, steepest, share):
     The loss is where the flow of E has lost three quarters of what it loses in a hundred steps.
     """
     if steepest <= 0:
-        raise ValueError(f"a new network's loss must curve upwards on these data, got a sharpness of {steepest}")
+        raise PremiseNotMet(f"the loss of a new network does not curve upwards on these data: sharpness {steepest:.4g}")
     time_step = 0.5 / steepest
     end = problem.loss(train(problem, modified_flow(time_step=time_step), start, 100).parameters)
     lost = problem.loss(start) - end
+    if not lost > SIGNAL * end:
+        raise PremiseNotMet(f"training does not lower the loss on these data: from {end + lost:.4g} to {end:.4g}")
     return 2 * share / steepest, time_step, {"three quarters lost": end + lost / 4}, end + lost / 5
 
 
@@ -85,6 +89,8 @@ def trained(setting, seed, budget, dataset=None):
         found[f"sharpness at {name}"] = max(at_start, at_flow["sharpness"])
         for kind, taken in paths.items():
             for measure, value in flatness(problem, taken.at(loss)).items():
+                if not min(value, at_flow[measure]) > 0:
+                    raise PremiseNotMet(f"the {measure} is not positive at equal loss: {value:.4g}")
                 found[f"{measure} of {kind} at {name}"] = np.log(value / at_flow[measure])
     return found
 
@@ -117,6 +123,12 @@ def replication(measure, loss):
         first = found[f"{measure} of modified flow at {loss}"]
         return 2 / 3 * found["learning rate"] * found[f"sharpness at {loss}"] * first
 
+    def premise(setting, found):
+        change = found[f"{measure} of modified flow at {loss}"]
+        return (
+            "" if abs(change) > SIGNAL else f"the modified flow changes the log {measure} by no more than {change:.2g}"
+        )
+
     return Replication(
         settings=RATES,
         runs=RUNS,
@@ -124,6 +136,7 @@ def replication(measure, loss):
         predict=predict,
         # along an eigenvector the term of order h^2 of the modified equation is up to 2 h lambda / 3 of the first
         scale=next_order,
+        premise=premise,
         margin=1,
         seeds={"quick": 4, "standard": 4, "deep": 8},
         observable=f"log {measure} at loss {loss}, minus that of the flow of E",

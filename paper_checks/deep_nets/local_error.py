@@ -23,7 +23,7 @@ from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.simulate import modified_flow
 from quadlab.theory import modified_loss
 from quadlab.theory.intervals import Interval, positive, real
-from quadlab.verify import IDENTITY, TIGHT, Claim, Domain, Replication, Runs, Theorem
+from quadlab.verify import IDENTITY, TIGHT, Claim, Domain, PremiseNotMet, Replication, Runs, Theorem
 
 RATE = 0.1
 RATES = RATE * 2.0 ** np.linspace(-2, 1, 7)
@@ -88,11 +88,15 @@ def one_step(setting, seed, budget, dataset=None):
     if dataset is not None:
         steepest = sharpness(problem, start)
         if steepest <= 0:
-            raise ValueError(f"a new network's loss must curve upwards on these data, got a sharpness of {steepest}")
+            raise PremiseNotMet(
+                f"the loss of a new network does not curve upwards on these data: sharpness {steepest:.4g}"
+            )
         unit = 1 / steepest
     rates = unit * RATES
     weights = weights_after(setting["steps"], problem, start, 0.5 * unit)
     gradient, turned, twice, third = terms(problem, weights, 0.02 * unit)
+    if not (turned.any() and third.any()):
+        raise PremiseNotMet("the gradient, or what bends the path of descent, vanishes on these data")
     missed = [[miss(problem, weights, gradient, rate, order) for rate in rates] for order in (0, 1)]
     found = {
         "learning rate": RATE * unit,
@@ -183,6 +187,16 @@ def error_claim(direction, statement, mutants):
     )
 
 
+def nearest_whole(order, margin=0.1):
+    """The whole number that a measured order stands for, as on two-parameter models; the order itself if there is none.
+
+    >>> nearest_whole(2.06), nearest_whole(2.4)
+    (2.0, 2.4)
+    """
+    whole = float(round(order))
+    return whole if abs(order - whole) <= margin else order
+
+
 def order_claim(order, name, statement):
     return Claim(
         name=name,
@@ -193,11 +207,11 @@ def order_claim(order, name, statement):
         simulation=Replication(
             settings=STARTS,
             runs=RUNS,
-            observed=lambda setting, found: found[f"order {order}"],
+            observed=lambda setting, found: nearest_whole(found[f"order {order}"]),
             predict=lambda formula, setting, found: formula(order),
             scale=lambda setting, found: 1.0,
-            # as for the orders on two-parameter models; whole numbers are what it has to tell apart
-            margin=0.1,
+            # what is held against each other are whole numbers
+            margin=1e-6,
             seeds=SEEDS,
             observable="order of the local error in h",
         ),

@@ -22,7 +22,7 @@ from quadlab.report import Figure, Panel, measured, run, theory
 from quadlab.simulate.chunks import root_seed
 from quadlab.theory import modified_loss
 from quadlab.theory.intervals import positive
-from quadlab.verify import LOWER, TIGHT, Claim, Domain, Replication, Runs, Theorem
+from quadlab.verify import LOWER, TIGHT, Claim, Domain, PremiseNotMet, Replication, Runs, Theorem, at_least
 
 LOSS = 0.5
 NOISE_SD = 0.03
@@ -105,7 +105,7 @@ def trained_on_data(setting, seed, budget, dataset):
     start = problem.network.initial(for_weights, weights="normal")
     steepest = top_eigenpairs(problem.hessian(start), rng=0, tolerance=1e-3).values[0]
     if steepest <= 0:
-        raise ValueError(f"a new network's loss must curve upwards on these data, got a sharpness of {steepest}")
+        raise PremiseNotMet(f"the loss of a new network does not curve upwards on these data: sharpness {steepest:.4g}")
     weights = train(problem, gradient_descent(2 * setting["share"] / steepest), start, 50).parameters
     noise = np.random.default_rng(for_noise).standard_normal((PAIRS, problem.dimension))
     hessian = problem.hessian(weights)
@@ -131,6 +131,9 @@ def on_data(dataset):
         settings=({"share": 1 / 20}, {"share": 1 / 4}),
         runs=Runs(partial(trained_on_data, dataset=dataset.standardized())),
         predict=lambda formula, setting, found: formula(found["noise"], found["additive trace"], np.nan),
+        premise=at_least(
+            "additive trace", lambda setting, found: np.finfo(float).tiny, "noise costs nothing on average"
+        ),
         observable="mean loss added by additive noise",
     )
 

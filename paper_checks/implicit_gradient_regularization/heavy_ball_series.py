@@ -86,6 +86,29 @@ def miss_of_truncation(formula, setting, learning_rate, momentum=0.25, time=1.0)
     return abs(path[-1, 0] - np.exp(-truncated * time))
 
 
+def order_of_truncation(order):
+    """The least power of h in the rate beyond its truncation, at l = 1: h rate is the integral of 1/S over z.
+
+    1/S is expanded by the binomial series in u = (2 (1 + b) z - z^2) / (1 - b)^2, as S^2 = (1 - b)^2 (1 - u).
+    """
+    z, learning_rate = sympy.symbols("z learning_rate")
+    u = (2 * (1 + MOMENTUM) * z - z**2) / (1 - MOMENTUM) ** 2
+    inverse = sum(sympy.binomial(2 * k, k) / sympy.Integer(4) ** k * u**k for k in range(order + 2)) / (1 - MOMENTUM)
+    rate = sympy.Poly(inverse, z).integrate().as_expr().subs(z, learning_rate) / learning_rate
+    truncated = heavy_ball_modified_eigenvalue(sympy.Integer(1), learning_rate, MOMENTUM, order=order)
+    beyond = sympy.expand(rate - truncated)
+    return next(k for k in range(order + 2) if sympy.cancel(beyond.coeff(learning_rate, k)) != 0)
+
+
+def from_series(formula):
+    """exp(-rate t) minus exp(-truncated rate t) vanishes, at fixed t, as the rates' difference does."""
+    found = {order: order_of_truncation(order) for order in range(4)}
+    return Derivation(
+        steps=tuple((f"first power of h beyond order {order}", power) for order, power in found.items()),
+        residuals={f"order {order}": formula(sympy.Integer(order)) - power for order, power in found.items()},
+    )
+
+
 def truncations_against_curvature(rng, momentum=0.5):
     """Rates in units of gradient flow's, against the curvature in units of the radius; and the larger root's."""
     rows, fine, coarse = [], np.linspace(0.01, 1.25, 125), np.linspace(0.05, 1.25, 13)
@@ -153,6 +176,7 @@ THEOREM = Theorem(
             kind=IDENTITY,
             domain=Domain(order=Interval(0, 3, lower_closed=True, upper_closed=True, whole=True, typical=(0, 3))),
             formula=lambda order: order + 1,
+            derivation=from_series,
             simulation=ErrorOrder(
                 settings=tuple({"order": order} for order in range(4)),
                 error=miss_of_truncation,

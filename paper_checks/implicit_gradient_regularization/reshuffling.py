@@ -185,6 +185,64 @@ def error_of_epoch(setting, learning_rate):
     return abs(ends_of(sequences, learning_rate).mean() - end)
 
 
+@cache
+def exact_ends(sequences):
+    """The weights of the four-batch example after each sequence, as polynomials in h."""
+    curvatures, minima = ([sympy.Rational(y) for y in values.tolist()] for values in (CURVATURES, MINIMA))
+    every = (run_of(one, curvatures, minima, sympy.Rational(START), RATE) for one in sequences(len(curvatures)))
+    return [sympy.Poly(end, RATE) for end in every]
+
+
+@cache
+def exact_end_of_flow(full_batch_part, variance_part, terms=4):
+    """The flow of C plus parts of the penalty after an epoch's time, below h^terms: it is linear in the weight."""
+    w, time = sympy.symbols("w time")
+    pairs = zip(CURVATURES.tolist(), MINIMA.tolist(), strict=True)
+    gradients = [sympy.Rational(a) * (w - sympy.Rational(c)) for a, c in pairs]
+    mean = sum(gradients) / len(gradients)
+    square = sum(g**2 for g in gradients) / len(gradients)
+    added = RATE / 4 * (full_batch_part * mean**2 + variance_part * (square - mean**2))
+    velocity = sympy.expand(-(mean + added.diff(w)))
+    end = change = sympy.Rational(START)
+    for k in range(1, terms):
+        change = velocity.subs(w, end) if k == 1 else velocity.coeff(w, 1) * change
+        end += change * time**k / sympy.factorial(k)
+    return sympy.Poly(sympy.expand(end.subs(time, len(gradients) * RATE)), RATE)
+
+
+def least_power(polynomial):
+    """Of h."""
+    return min(power for (power,), coefficient in polynomial.terms() if coefficient)
+
+
+def from_expanded_epochs(formula):
+    """Mean epoch minus flow, expanded in h; the flow leaves terms from h^4 on."""
+    steps, residuals = [], {}
+    for full, variance, replacement in product((0, 1), repeat=3):
+        ends = exact_ends(draws if replacement else orders)
+        power = least_power(sum(ends, sympy.Poly(0, RATE)) / len(ends) - exact_end_of_flow(full, variance))
+        name = f"full batch {full}, variance {variance}, replacement {replacement}"
+        steps.append((f"first power of h, {name}", power))
+        residuals[name] = formula(*map(sympy.Integer, (full, variance, replacement))) - power
+    return Derivation(tuple(steps), residuals)
+
+
+def from_expanded_variance(formula):
+    """The variance over all orders of the epoch's end is a polynomial in h; half of its first power is the order."""
+    steps, residuals = [], {}
+    ends = exact_ends(orders)
+    # the permutations come in the order of the dictionary: the reverse of one is found by its place
+    places = {order: k for k, order in enumerate(orders(len(CURVATURES)))}
+    backwards = [ends[places[order[::-1]]] for order in places]
+    for antithetic in (0, 1):
+        values = [(a + b) / 2 for a, b in zip(ends, backwards, strict=True)] if antithetic else ends
+        mean = sum(values, sympy.Poly(0, RATE)) / len(values)
+        power = least_power(sum(((end - mean) ** 2 for end in values), sympy.Poly(0, RATE)))
+        steps.append((f"first power of h in the variance, antithetic {antithetic}", power))
+        residuals[f"antithetic {antithetic}"] = formula(sympy.Integer(antithetic)) - sympy.Rational(power, 2)
+    return Derivation(tuple(steps), residuals)
+
+
 def spread_of_epoch(setting, learning_rate):
     """Standard deviation over orders of an epoch's end, or of its mean with the reversed order's."""
     every = np.array(orders(len(CURVATURES)))
@@ -272,6 +330,7 @@ THEOREM = Theorem(
             kind=IDENTITY,
             domain=Domain(full_batch_part=SWITCH, variance_part=SWITCH, replacement=SWITCH),
             formula=order_of_error,
+            derivation=from_expanded_epochs,
             simulation=ErrorOrder(
                 settings=tuple(
                     {"full_batch_part": full, "variance_part": variance, "replacement": replacement}
@@ -295,6 +354,7 @@ THEOREM = Theorem(
             kind=IDENTITY,
             domain=Domain(antithetic=SWITCH),
             formula=lambda antithetic: 2 + antithetic,
+            derivation=from_expanded_variance,
             simulation=ErrorOrder(
                 settings=({"antithetic": 0}, {"antithetic": 1}),
                 error=lambda formula, setting, h: spread_of_epoch(setting, h),

@@ -100,11 +100,20 @@ ONE_STEP = RuleExperiment(
 
 
 def on_problem(problem):
-    """A step on a real quadratic, from twice the isotropic noise away from the minimiser, by full matrices."""
-    learning_rate, samples = 1 / problem.sharpness, 2
-    covariance = np.eye(problem.dimension)
-    away = 2 * np.random.default_rng(0).standard_normal(problem.dimension)
-    gradient, hessian = problem.hessian @ away, problem.hessian
+    """A step on a real quadratic, from twice the isotropic noise away from the minimiser, by full matrices.
+
+    From further away where descent would be less than twice what the noise adds: a change in which they cancel takes a
+    sample without end. The noise is no smaller than the minimiser, or rounding of the weights would hide it.
+    """
+    learning_rate, samples, hessian = 1 / problem.sharpness, 2, problem.hessian
+    unit = max(1.0, np.linalg.norm(problem.minimizer))
+    covariance = unit**2 * np.eye(problem.dimension)
+    away = 2 * unit * np.random.default_rng(0).standard_normal(problem.dimension)
+    gradient = hessian @ away
+    down = learning_rate * (gradient @ gradient - learning_rate * gradient @ hessian @ gradient / 2)
+    up = learning_rate**2 / (2 * samples) * np.trace(hessian @ hessian @ hessian @ covariance)
+    further = max(1.0, np.sqrt(2 * up / down))
+    away, gradient = further * away, further * gradient
     along = variational.hessian_projections(hessian, gradient, covariance)
 
     linear = -learning_rate * (gradient @ hessian - learning_rate * gradient @ hessian @ hessian)

@@ -113,8 +113,12 @@ def decrease(setting, distance, *how):
 
 
 def on_problem(problem):
-    """A step on a real quadratic from half and from one and a half radii in all directions, by full matrices."""
-    hessian, noise, rate, samples = problem.hessian, 0.25, 0.8 / problem.sharpness, 2
+    """A step on a real quadratic from half and from one and a half radii in all directions, by full matrices.
+
+    Noise has half the size of the minimiser, at least 1/2: rounding of the weights would hide a smaller one.
+    """
+    noise = max(1.0, np.linalg.norm(problem.minimizer)) ** 2 / 4
+    hessian, rate, samples = problem.hessian, 0.8 / problem.sharpness, 2
     curved = problem.eigenvalues > 1e-6 * problem.sharpness
     eigenvalues, axes = problem.eigenvalues[curved], problem.eigenvectors[:, curved]
     point = {"eigenvalue": eigenvalues, "noise_variance": noise, "learning_rate": rate, "samples": samples}

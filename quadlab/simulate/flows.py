@@ -3,6 +3,8 @@
 A problem is anything with loss, gradient, hessian_product and third_derivative_product on weights (quadlab.problems).
 """
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from numbers import Integral
 
 import numpy as np
@@ -11,11 +13,34 @@ from quadlab.problems import Quadratic
 from quadlab.theory.intervals import non_negative, real
 from quadlab.theory.modified_loss import modified_eigenvalue
 
-__all__ = ["flow", "gradient_flow", "modified_flow"]
+__all__ = ["WorkLimitReached", "flow", "gradient_flow", "modified_flow", "work_limit"]
 
 # the smallest that SciPy's Runge-Kutta methods take seriously is 100 machine epsilons
 RELATIVE_TOLERANCE = 3e-14
 MOST_EVALUATIONS = 1_000_000
+# evaluations that all flows of a block may still make, and all it may make
+_LEFT: ContextVar[list[int] | None] = ContextVar("evaluations_left", default=None)
+
+
+class WorkLimitReached(ArithmeticError):
+    """The flows of a block have made all the evaluations that `work_limit` allows them."""
+
+
+@contextmanager
+def work_limit(evaluations):
+    """All flows in the block together evaluate their fields at most so often; WorkLimitReached beyond that.
+
+    >>> with work_limit(1000):
+    ...     flow(lambda theta: -1e9 * theta, [1.0], times=1.0)
+    Traceback (most recent call last):
+    ...
+    quadlab.simulate.flows.WorkLimitReached: the flow cannot be followed to time 1: ... 1000 evaluations do not ...
+    """
+    token = _LEFT.set([evaluations, evaluations])
+    try:
+        yield
+    finally:
+        _LEFT.reset(token)
 
 
 def flow(field, start, times):
@@ -80,6 +105,10 @@ class _Followed:
         self.first = image.astype(float)
 
     def __call__(self, time, theta):
+        if (left := _LEFT.get()) is not None:
+            left[0] -= 1
+            if left[0] < 0:
+                self.give_up(f"{left[1]} evaluations do not suffice, it is stiff or not smooth", WorkLimitReached)
         self.evaluations += 1
         if self.evaluations > MOST_EVALUATIONS:
             self.give_up(f"{MOST_EVALUATIONS} evaluations do not suffice, it is stiff or not smooth")
@@ -89,8 +118,8 @@ class _Followed:
         self.reached = max(self.reached, time)
         return value
 
-    def give_up(self, why):
-        raise ArithmeticError(f"the flow cannot be followed to time {self.late:g}: near {self.reached:g} {why}")
+    def give_up(self, why, error=ArithmeticError):
+        raise error(f"the flow cannot be followed to time {self.late:g}: near {self.reached:g} {why}")
 
 
 def gradient_flow(problem, start, times):

@@ -8,9 +8,9 @@ from quadlab.verify.experiments import RuleExperiment, WeightsExperiment
 from quadlab.verify.formula import parse
 from quadlab.verify.library import experiments, file_of, load, paper_of, papers, theorem_files, theorems
 from quadlab.verify.orders import ErrorOrder
-from quadlab.verify.replicated import Replication
+from quadlab.verify.replicated import Replication, at_least
 from quadlab.verify.runner import Report, verify
-from quadlab.verify.runs import Run, Runs
+from quadlab.verify.runs import PremiseNotMet, Run, Runs
 from quadlab.verify.sampled import EdgeBracket, Equivalence, Measurement
 from quadlab.verify.store import Store, record
 from quadlab.verify.theorem import (
@@ -65,6 +65,7 @@ __all__ = [
     "Inequality",
     "Interval",
     "Measurement",
+    "PremiseNotMet",
     "Replication",
     "Report",
     "RuleExperiment",
@@ -77,6 +78,7 @@ __all__ = [
     "Verdict",
     "WeightsExperiment",
     "Window",
+    "at_least",
     "challenge",
     "experiments",
     "file_of",

@@ -8,6 +8,7 @@ import numpy as np
 
 from quadlab.estimate import convergence_order
 from quadlab.verify.statistics import one_number, resolution
+from quadlab.verify.unfinished import finite, limited_runs
 from quadlab.verify.verdict import INCONCLUSIVE, REFUTED, VERIFIED, Evidence, Verdict, combine
 
 __all__ = ["ErrorOrder"]
@@ -32,6 +33,9 @@ class ErrorOrder:
     it in `error`; the one that ignores it may cache its runs.
 
     The figures show the margin and the `resolution` (quadlab.verify.statistics.resolution).
+
+    All runs of a formula together are limited in work (quadlab.verify.unfinished): beyond it the evidence is
+    INCONCLUSIVE. Where a run leaves the floating-point range the formula is REFUTED.
     """
 
     settings: tuple[Mapping[str, Any], ...]
@@ -57,11 +61,13 @@ class ErrorOrder:
         """Nothing is random here: return what runs the method and judges a candidate formula."""
 
         def comparisons(candidate):
-            verdicts, rows = [], []
-            for setting in self.settings:
-                verdict, row = self._compare(candidate, setting)
-                verdicts.append(verdict)
-                rows.append({"setting": dict(setting), **row})
+            verdicts: list[Verdict] = []
+            rows, setting = [], self.settings[0]
+            with limited_runs(verdicts, lambda: setting):
+                for setting in self.settings:
+                    verdict, row = self._compare(finite(candidate), setting)
+                    verdicts.append(verdict)
+                    rows.append({"setting": dict(setting), **row})
             return combine(verdicts), rows
 
         def judge(candidate):

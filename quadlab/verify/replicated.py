@@ -14,13 +14,14 @@ import numpy as np
 from scipy.stats import t as student
 
 from quadlab.verify.runs import Runs
-from quadlab.verify.statistics import MARGINS, RESOLVED, resolution
+from quadlab.verify.statistics import MARGINS, RESOLVED, one_number, resolution
 from quadlab.verify.theorem import LOWER, TIGHT, UPPER
 from quadlab.verify.verdict import INCONCLUSIVE, REFUTED, VERIFIED, Evidence, Verdict, combine
 
-__all__ = ["Replication", "decide_interval", "student_intervals"]
+__all__ = ["Replication", "at_least", "decide_interval", "student_intervals"]
 
 MOST_SEEDS = 1000
+LARGEST_DIFFERENCE = 1e100
 # at a half, twice the prediction and nothing at all could both pass for it
 LARGEST_MARGIN = 0.5
 
@@ -67,6 +68,20 @@ def decide_interval(interval, allowed):
     return REFUTED if high < least or low > most else INCONCLUSIVE
 
 
+def at_least(name, least, missing):
+    """The premise that a number measured in a run is at least `least(setting, measured)`; what is `missing` if not.
+
+    >>> at_least("steps", lambda setting, measured: 10, "the training was too short")({}, {"steps": 7})
+    'the training was too short: steps 7, needed 10'
+    """
+
+    def premise(setting, measured):
+        needed = least(setting, measured)
+        return "" if measured[name] >= needed else f"{missing}: {name} {measured[name]:.4g}, needed {needed:.4g}"
+
+    return premise
+
+
 def _quantile(confidence, degrees):
     return student.isf((1 - confidence) / 2, degrees)
 
@@ -81,6 +96,8 @@ class Replication:
     predict : (formula, setting, measured) -> prediction for that run; the formula at the setting by default.
     scale : (setting, measured) -> what differences are divided by; the size of the right formula's prediction by
         default, which makes the margin relative.
+    premise : (setting, measured) -> what the run lacks for the statement to speak of it, as a text; "" where it lacks
+        nothing. It may use the right formula, never the candidate.
     margin : bound on the mean of (observed - predicted) / scale; may be zero for upper and lower claims. Without a
         scale of its own it is below LARGEST_MARGIN; with one, so small that the formula could not be doubled unseen.
     observable, units : what is observed, as text.
@@ -93,6 +110,9 @@ class Replication:
     settings of the claim. (Where one of three settings scatters alone and the truth lies on the margin: 5, 2, 1 % on
     2, 4, 8 seeds.) Symmetric heavy tails are refuted less often, skewed ones more: log-normal differences with the
     spread 1 of their logarithm are missed at 2, 8, 9 % by a single setting.
+
+    A setting at which a run does not meet its premise, or says so itself (PremiseNotMet), is INCONCLUSIVE, with what
+    was missing: the other runs there would be a selection.
 
     The figures show the margin and, for equalities, the `resolution` (quadlab.verify.statistics.resolution).
 
@@ -112,6 +132,7 @@ class Replication:
     runs: Runs
     observed: Callable
     predict: Callable = lambda formula, setting, measured: formula(**setting)
+    premise: Callable = lambda setting, measured: ""
     margin: float
     observable: str
     units: str = ""
@@ -145,10 +166,18 @@ class Replication:
             raise ValueError(f"margin must be positive for claims that are not upper or lower, got {self.margin}")
         least = -inf if claim_kind == UPPER else -self.margin
         most = inf if claim_kind == LOWER else self.margin
-        replicas = self.runs.made(self.settings, self.seeds[budget], rng=rng, budget=budget, executor=executor)
-        if all(run.measured == row[0].measured for row in replicas for run in row):
+        replicas = self.runs.tried(self.settings, self.seeds[budget], rng=rng, budget=budget, executor=executor)
+        made, unmet = [], []
+        for setting, row in zip(self.settings, replicas, strict=True):
+            if missing := self._missing(setting, row):
+                unmet.append(Verdict(INCONCLUSIVE, missing))
+            else:
+                made.append((setting, row))
+        about = {"observable": self.observable, "units": self.units, "confidence": self.confidence}
+        if not made:
+            return lambda candidate: Evidence(self.kind, combine(unmet), claim, about)
+        if all(run.measured == row[0].measured for _, row in made for run in row):
             raise ValueError("runs must depend on their seeds, got the same numbers from all of them")
-        made = list(zip(self.settings, replicas, strict=True))
         observed = _finite(made, self.observed, "observed")
         scales = np.abs(_finite(made, self.scale or (lambda *point: self.predict(formula, *point)), "scale"))
         if not (scales > 0).all():
@@ -157,11 +186,15 @@ class Replication:
 
         def judge(candidate):
             predicted = _numbers(made, lambda *point: self.predict(candidate, *point))
-            if not np.isfinite(predicted).all():
-                worst = self.settings[int(np.argmin(np.isfinite(predicted).all(axis=1)))]
-                verdict = Verdict(REFUTED, "the formula gives no finite number", dict(worst))
-                return Evidence(self.kind, verdict, claim, {"observable": self.observable, "units": self.units})
-            intervals = student_intervals((observed - predicted) / scales, self.confidence)
+            with np.errstate(over="ignore", invalid="ignore"):
+                differences = (observed - predicted) / scales
+                # beyond a number whose square is still finite no interval can be drawn
+                near = (np.abs(differences) < LARGEST_DIFFERENCE).all(axis=1)
+            if not near.all():
+                worst, _ = made[int(np.argmin(near))]
+                reason = "the formula gives no finite number, or one beyond all measure"
+                return Evidence(self.kind, Verdict(REFUTED, reason, dict(worst)), claim, about)
+            intervals = student_intervals(differences, self.confidence)
             rows = [
                 {
                     "setting": dict(setting),
@@ -173,6 +206,7 @@ class Replication:
                     "allowed": [least, most],
                     "margin": self.margin,
                     "seeds": len(row),
+                    "pooled_settings": len(made),
                     "runs": [
                         {"seed": run.seed, "observed": float(y), "predicted": float(p), "measured": dict(run.measured)}
                         for run, y, p in zip(row, seen, expected, strict=True)
@@ -182,16 +216,16 @@ class Replication:
                     made, observed, predicted, *intervals, strict=True
                 )
             ]
-            figures = {
-                "comparisons": rows,
-                "confidence": self.confidence,
-                "observable": self.observable,
-                "units": self.units,
-                "resolution": seen,
-            }
-            return Evidence(self.kind, combine(map(self._decide, rows)), claim, figures)
+            verdict = combine([*map(self._decide, rows), *unmet])
+            return Evidence(self.kind, verdict, claim, {"comparisons": rows, **about, "resolution": seen})
 
         return judge
+
+    def _missing(self, setting, row):
+        """The premise that runs at a setting do not meet, in how many of them; "" if all meet it."""
+        missing = [text for run in row if (text := run.missing or self.premise(setting, run.measured))]
+        where = ", ".join(f"{name} = {value}" for name, value in setting.items())
+        return f"{missing[0]} (in {len(missing)} of {len(row)} runs at {where})" if missing else ""
 
     def _resolution(self, formula, made, scales):
         right = _finite(made, lambda *point: self.predict(formula, *point), "prediction")
@@ -227,18 +261,18 @@ class Replication:
         """Seeds at which an interval of the same spread about the same mean would clear the nearest end."""
         gap = min(abs(row["difference"] - end) for end in row["allowed"])
         counts = np.arange(row["seeds"] + 1, MOST_SEEDS + 1)
-        half_widths = _quantile(self.confidence, len(self.settings) * (counts - 1)) * row["standard_error"]
+        half_widths = _quantile(self.confidence, row["pooled_settings"] * (counts - 1)) * row["standard_error"]
         enough = counts[half_widths * np.sqrt(row["seeds"] / counts) <= gap]
         return float(enough[0]) if enough.size else inf
 
 
-def _numbers(made, function):
+def _numbers(made, function, name="prediction"):
     """function(setting, measured) for each setting and run, as an array of shape (settings, seeds)."""
-    return np.array([[float(np.squeeze(function(setting, run.measured))) for run in row] for setting, row in made])
+    return np.array([[one_number(name, function(setting, run.measured)) for run in row] for setting, row in made])
 
 
 def _finite(made, function, name):
-    values = _numbers(made, function)
+    values = _numbers(made, function, name)
     if not np.isfinite(values).all():
         raise ValueError(f"{name} must be finite in every run, got {values.tolist()}")
     return values

@@ -15,24 +15,35 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from quadlab.simulate.chunks import seed_number
+from quadlab.verify.statistics import one_number
 from quadlab.verify.workers import Portable, portable_error, processes, stop
 
-__all__ = ["Run", "Runs"]
+__all__ = ["PremiseNotMet", "Run", "Runs"]
+
+
+class PremiseNotMet(ArithmeticError):
+    """What a run was to be measured under did not come about; the text says what was missing."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The numbers measured in one run, and its seed: `run(setting, SeedSequence(seed), budget)` gives them again."""
+    """The numbers measured in one run, and its seed: `run(setting, SeedSequence(seed), budget)` gives them again.
+
+    missing : the premise that the run did not meet, as a text; nothing is measured then.
+    """
 
     seed: int
     measured: Mapping[str, float]
+    missing: str = ""
 
 
 class Runs:
     """Runs of one experiment, each made once and shared by all claims that hold this object.
 
-    run : (setting, SeedSequence, budget) -> {name: number} measured in one run; the numbers must be finite. Runs go
-        on other processes: what a run changes beside its result is lost, unless `executor` stays in this process.
+    run : (setting, SeedSequence, budget) -> {name: number} measured in one run; the numbers must be finite. It raises
+        PremiseNotMet where there is nothing to measure. So does training that diverges or does not reach a loss: any
+        ArithmeticError counts, but a division by zero or an overflow. Runs go on other processes: what a run changes
+        beside its result is lost, unless `executor` stays in this process.
 
     The runs of the latest rng and budget are kept, no others. Run i of a setting has a seed that depends on
     (rng, setting, i) alone: more runs extend fewer, and claims about some of the settings share the runs of all.
@@ -45,13 +56,23 @@ class Runs:
 
     def __init__(self, run):
         self.run = run
-        self._kept: tuple[Any, dict[int, Mapping[str, float]]] = (None, {})
+        self._kept: tuple[Any, dict[int, Run]] = (None, {})
 
     def made(self, settings, count, *, rng, budget, executor=None):
         """For each setting the list of its first `count` Runs; they go through `executor`, or on worker processes.
 
-        RuntimeError names the setting and the seed of a run that failed; those that did not are kept.
+        RuntimeError names the setting and the seed of a run that failed or did not meet its premise; those that did
+        not fail are kept.
         """
+        rows = self.tried(settings, count, rng=rng, budget=budget, executor=executor)
+        for setting, row in zip(settings, rows, strict=True):
+            for run in row:
+                if run.missing:
+                    raise RuntimeError(f"the run at {_text(setting)} with seed {run.seed} failed: {run.missing}")
+        return rows
+
+    def tried(self, settings, count, *, rng, budget, executor=None):
+        """The same with the runs that did not meet their premise among them."""
         root = seed_number(rng)
         seeds = [[_run_seed(root, setting, index) for index in range(count)] for setting in settings]
         latest, kept = self._kept
@@ -60,16 +81,19 @@ class Runs:
             (setting, seed) for setting, row in zip(settings, seeds, strict=True) for seed in row if seed not in made
         ]
         outcomes = _outcomes(Portable(self.run), missing, budget, executor)
-        done = [(seed, found) for (_, seed), found in zip(missing, outcomes, strict=True) if isinstance(found, dict)]
-        made.update(done)
+        made.update(
+            (seed, Run(seed, found) if isinstance(found, dict) else Run(seed, {}, _premise(found)))
+            for (_, seed), found in zip(missing, outcomes, strict=True)
+            if isinstance(found, dict) or _premise(found)
+        )
         self._kept = ((root, budget), made)
         for (setting, seed), found in zip(missing, outcomes, strict=True):
-            if isinstance(found, BaseException):
+            if seed not in made:
                 reason = f"{type(found).__name__}: {found}"
                 if isinstance(found, BrokenExecutor):
                     reason = "a worker process died in it or in a run beside it, perhaps for lack of memory"
                 raise RuntimeError(f"the run at {_text(setting)} with seed {seed} failed: {reason}") from found
-        return [[Run(seed, made[seed]) for seed in row] for row in seeds]
+        return [[made[seed] for seed in row] for row in seeds]
 
 
 def _run_seed(root, setting, index):
@@ -126,7 +150,7 @@ def _one(run, setting, seed, budget):
         measured = run(setting, np.random.SeedSequence(seed), budget)
     if not isinstance(measured, Mapping):
         raise ValueError(f"a run must return a mapping of names to numbers, got {type(measured).__name__}")
-    numbers = {str(name): float(value) for name, value in measured.items()}
+    numbers = {str(name): one_number(str(name), value) for name, value in measured.items()}
     for name, value in numbers.items():
         if not isfinite(value):
             raise ValueError(f"{name} must be finite, got {value}")
@@ -138,6 +162,12 @@ def _outcome(future):
         return future.result()
     except (Exception, SystemExit) as error:
         return error
+
+
+def _premise(error):
+    """What was missing in a run that ended in this error; nothing where the error is of another kind."""
+    mistake = isinstance(error, (ZeroDivisionError, OverflowError))
+    return " ".join(str(error).split()) if isinstance(error, ArithmeticError) and not mistake else ""
 
 
 def _text(setting):

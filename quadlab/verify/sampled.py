@@ -16,6 +16,7 @@ from quadlab.verify.statistics import (
     resolution,
     sample_size,
 )
+from quadlab.verify.unfinished import limited_runs
 from quadlab.verify.verdict import INCONCLUSIVE, REFUTED, SKIPPED, Evidence, Verdict, combine
 
 __all__ = ["EdgeBracket", "Equivalence", "Measurement"]
@@ -63,6 +64,10 @@ class Equivalence:
     scale: Callable | None = None
     observable: str = ""
 
+    def __post_init__(self):
+        if not self.settings:
+            raise ValueError("settings must be at least one, got none")
+
     def prepare(self, formula, *, rng, budget, executor=None, claim=""):
         """Run the simulations once; return what judges a candidate formula by them."""
         margins, measured = [], []
@@ -75,22 +80,24 @@ class Equivalence:
         seen = self._resolution(formula, margins, measured)
 
         def judge(candidate):
-            verdicts, rows = [], []
-            for setting, margin, m in zip(self.settings, margins, measured, strict=True):
-                prediction = self._prediction(candidate, setting)
-                verdict = decide_equivalence(m.value, m.standard_error, prediction, margin, m.rounding)
-                verdicts.append(_with_witness(verdict, setting, m.value, prediction))
-                rows.append(
-                    {
-                        "setting": dict(setting),
-                        "estimate": m.value,
-                        "standard_error": m.standard_error,
-                        "prediction": prediction,
-                        "margin": margin,
-                        "rounding": m.rounding,
-                        "replicas": m.replicas,
-                    }
-                )
+            verdicts: list[Verdict] = []
+            rows, setting = [], self.settings[0]
+            with limited_runs(verdicts, lambda: setting):
+                for setting, margin, m in zip(self.settings, margins, measured, strict=True):
+                    prediction = self._prediction(candidate, setting)
+                    verdict = decide_equivalence(m.value, m.standard_error, prediction, margin, m.rounding)
+                    verdicts.append(_with_witness(verdict, setting, m.value, prediction))
+                    rows.append(
+                        {
+                            "setting": dict(setting),
+                            "estimate": m.value,
+                            "standard_error": m.standard_error,
+                            "prediction": prediction,
+                            "margin": margin,
+                            "rounding": m.rounding,
+                            "replicas": m.replicas,
+                        }
+                    )
             verdict = combine(verdicts)
             if verdict.word == SKIPPED:
                 verdict = Verdict(INCONCLUSIVE, verdict.reason)
@@ -104,10 +111,7 @@ class Equivalence:
 
     def _unit(self, formula, setting):
         """What the margin is relative to."""
-        if self.scale:
-            unit = one_number("scale", self.scale(setting))
-        else:
-            unit = abs(self._prediction(formula, setting))
+        unit = one_number("scale", self.scale(setting)) if self.scale else abs(self._prediction(formula, setting))
         if not (isfinite(unit) and unit > 0):
             name = "scale" if self.scale else "prediction"
             reason = f"{name} must be finite and not zero, got {unit} at {dict(setting)}"
@@ -151,6 +155,10 @@ class EdgeBracket:
     spread: Callable
     effect: Callable
     observable: str = ""
+
+    def __post_init__(self):
+        if not self.settings:
+            raise ValueError("settings must be at least one, got none")
 
     def prepare(self, formula, *, rng, budget, executor=None, claim=""):
         """Fix the sample sizes by the right formula; return what brackets a candidate's edge."""

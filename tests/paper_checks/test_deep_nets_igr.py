@@ -329,10 +329,10 @@ def test_on_other_data_rates_are_shares_of_the_edge_of_a_new_network(name, targe
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_data_with_nothing_to_learn_are_refused(name):
+def test_data_with_nothing_to_learn_meet_no_premise(name):
     same = replace(my_data(), targets=np.zeros(16, dtype=int), test_targets=np.zeros(8, dtype=int))
     evidence = module_of(name).THEOREM.on_problem(same)
-    with pytest.raises(ValueError, match="must curve upwards on these data, got a sharpness of 0"):
+    with pytest.raises(v.PremiseNotMet, match="does not curve upwards on these data: sharpness 0"):
         evidence.runs.run(evidence.settings[0], np.random.SeedSequence(0), "quick")
 
 
@@ -371,3 +371,45 @@ def test_on_other_data_changes_are_judged_at_their_own_rates():
     for ratio, word in ((1.02, VERIFIED), (0.5, REFUTED), (2.0, REFUTED)):
         judge = replace(evidence, runs=Runs(run_of(ratio))).prepare(module.penalty, rng=0, budget="quick")
         assert judge(module.penalty).verdict.word == word
+
+
+def no_signal(setting, seed, budget):
+    name, rate = "three quarters lost", 1e-13 * np.random.default_rng(seed).standard_normal()
+    changes = {f"{what} {kind} at {name}": rate for what in ("trace of", "") for kind in ("modified flow", "descent")}
+    return {"learning rate": 0.1, f"sharpness at {name}": 20.0, **{key.strip(): y for key, y in changes.items()}}
+
+
+@pytest.mark.parametrize("name", ["regularizer_at_equal_loss", "flatness_at_equal_loss"])
+def test_a_change_that_is_lost_in_rounding_is_not_judged(name):
+    module = module_of(name)
+    judge = replace(module.on_data(my_data()), runs=Runs(no_signal)).prepare(module.penalty, rng=0, budget="quick")
+    verdict = judge(module.penalty).verdict
+    assert (verdict.word, "changes" in verdict.reason) == (v.INCONCLUSIVE, True)
+
+
+def test_few_examples_to_test_on_leave_an_accuracy_open():
+    module = module_of("accuracy_at_equal_loss")
+    rows = np.random.default_rng(0).standard_normal((100, 3))
+    many = replace(my_data(), test_inputs=rows, test_targets=np.arange(100) % 2)
+    for data, word in ((my_data(), v.INCONCLUSIVE), (many, v.VERIFIED)):
+        runs = Runs(
+            lambda setting, seed, budget: {"gain at three quarters lost": 1e-3 * noisy(seed), "learning rate": 0.1}
+        )
+        judge = replace(module.on_data(data), runs=runs).prepare(module.no_difference, rng=0, budget="quick")
+        assert judge(module.no_difference).verdict.word == word
+
+
+@pytest.mark.parametrize(
+    ("order", "word"), [("order + 2", VERIFIED), ("order + 2.04", REFUTED), ("1.02 * order + 2", REFUTED)]
+)
+def test_the_orders_of_a_step_are_whole_numbers(order, word):
+    claim = next(
+        c
+        for c in module_of("local_error").THEOREM.claims
+        if c.simulation.observable == "order of the local error in h"
+        and c.simulation.predict(lambda order: order, None, None) == 1
+    )
+    runs = Runs(lambda setting, seed, budget: {"order 1": 3 + 0.01 * noisy(seed), "order 0": 2.0})
+    formula = v.parse(order, ("order",))
+    judge = replace(claim.simulation, runs=runs).prepare(claim.formula, rng=0, budget="quick")
+    assert judge(formula).verdict.word == word

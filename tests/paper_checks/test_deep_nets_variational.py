@@ -209,13 +209,15 @@ def test_sharpness_off_the_edge_is_refuted():
     def at_edge(setting, rng, factor=1):
         mean_square = rng.uniform(1e-3, 2e-3) * setting["noise_variance"] / 1e-4
         sharpness = factor * module.edge(mean_square, **setting) * rng.normal(1, 0.01)
-        return {"sharpness": sharpness, "mean_square": mean_square, "initial": 1.5 * sharpness / factor**3}
+        found = {"sharpness": sharpness, "mean_square": mean_square, "initial": 1.5 * sharpness / factor**3}
+        return {**found, "arrived": sharpness}
 
     for claim in range(3):
         word, mutants = judged("variational_edge", at_edge, claim)
         assert word == v.VERIFIED
         assert set(mutants.values()) == {v.REFUTED}
         assert judged("variational_edge", lambda *point: at_edge(*point, factor=2), claim)[0] == v.REFUTED
+    assert judged("variational_edge", lambda *point: at_edge(*point, factor=0.6))[0] == v.INCONCLUSIVE
 
 
 def test_the_edge_counts_samples_and_variance_once():
@@ -239,26 +241,36 @@ def test_shares_count_the_steps_with_a_signal_below_that_of_the_level():
 
 
 def test_shares_of_a_settled_direction_are_met_and_others_refuted():
-    def settled(setting, rng, power=1):
+    def settled(setting, rng, power=1, edge=2.0):
         slopes = np.abs(rng.standard_normal(4000)) ** power
         sharpness, rate = 2.0, setting["learning_rate"]
         signals = rate * sharpness**3 / (2 - rate * sharpness) * slopes**2
         limits = variational.descent_sharpness_limit(signals, rate)
         shares = {f"below {level}": np.mean(limits < level * sharpness) for level in (0.6, 1.0)}
-        return {"sharpness": sharpness, "falling": rng.binomial(4000, 0.5) / 4000, **shares}
+        return {"sharpness": sharpness, "edge": edge, "falling": rng.binomial(4000, 0.5) / 4000, **shares}
 
     for claim in range(3):
         word, mutants = judged("curve_share", settled, claim)
         assert word == v.VERIFIED
         assert set(mutants.values()) == {v.REFUTED}
     assert judged("curve_share", lambda *point: settled(*point, power=4), 1)[0] == v.REFUTED
+    assert judged("curve_share", lambda *point: settled(*point, power=4, edge=3.0), 1)[0] == v.INCONCLUSIVE
+
+
+def test_a_share_is_not_judged_where_noise_is_too_small_to_decide():
+    premise = THEOREMS["curve_share"].simulation.premise
+    setting = {"learning_rate": RATE}
+    assert premise(setting, {"sharpness": 4.0, "edge": 4.2}) == ""
+    assert "97% of 2 / rho" in premise(setting, {"sharpness": 4.85, "edge": 4.9})
+    assert "the edge was not reached: sharpness 3, edge 4" in premise(setting, {"sharpness": 3.0, "edge": 4.0})
 
 
 def test_pairs_that_only_halve_the_noise_are_refuted():
-    def found(setting, rng, pairs):
+    def found(setting, rng, pairs, arrived=1.0):
         sharpness, slope = (5, 40) if setting["noise_variance"] < 5e-4 else (1.6, 0.3)
         return {
             "pairs": pairs * sharpness * rng.normal(1, 0.01),
+            "pairs arrived": arrived * sharpness,
             "independent": 0.9 * sharpness * rng.normal(1, 0.01),
             "pairs mean_square": slope * setting["noise_variance"] * rng.normal(1, 0.1),
         }
@@ -268,6 +280,7 @@ def test_pairs_that_only_halve_the_noise_are_refuted():
         assert word == v.VERIFIED
         assert set(mutants.values()) == {v.REFUTED}
     assert judged("antithetic_pairs", lambda setting, rng: found(setting, rng, 0.85))[0] == v.REFUTED
+    assert judged("antithetic_pairs", lambda setting, rng: found(setting, rng, 0.85, 0.85))[0] == v.INCONCLUSIVE
     assert judged("antithetic_pairs", lambda setting, rng: found(setting, rng, 0.85), 1)[0] == v.REFUTED
     assert judged("antithetic_pairs", lambda setting, rng: found(setting, rng, 2), 2)[0] == v.REFUTED
 
@@ -297,6 +310,11 @@ def test_tails_that_act_by_their_scale_are_refuted():
         "student_t_tails", lambda *point: found(*point, lambda setting, variance: setting["scale_squared"])
     )
     assert by_scale[0] == v.REFUTED
+    flat = judged(
+        "student_t_tails",
+        lambda setting, rng: dict.fromkeys(("below", "same", "above", "student"), rng.normal(3, 0.01)),
+    )
+    assert flat[0] == v.INCONCLUSIVE
 
 
 def test_ivon_off_its_edge_is_refuted():
@@ -305,10 +323,12 @@ def test_ivon_off_its_edge_is_refuted():
     def at_edge(setting, rng, factor=1):
         mean_square = rng.uniform(4e-2, 6e-2)
         limit = module.edge(mean_square, setting["learning_rate"], setting["effective_sample_size"])
-        return {"sharpness": factor * limit * rng.normal(1, 0.01), "mean_square": mean_square}
+        sharpness = factor * limit * rng.normal(1, 0.01)
+        return {"sharpness": sharpness, "arrived": sharpness, "mean_square": mean_square}
 
     for claim in range(2):
         word, mutants = judged("ivon_sharpness", at_edge, claim)
         assert word == v.VERIFIED
         assert set(mutants.values()) == {v.REFUTED}
     assert judged("ivon_sharpness", lambda *point: at_edge(*point, factor=1.2))[0] == v.REFUTED
+    assert judged("ivon_sharpness", lambda *point: at_edge(*point, factor=0.8))[0] == v.INCONCLUSIVE

@@ -11,6 +11,7 @@ from test_runner import BRACKET, SAMPLED, A, B, area, theorem
 from quadlab import dynamics
 from quadlab import verify as v
 from quadlab.problems import Quadratic
+from quadlab.simulate import flow
 from quadlab.theory.intervals import positive
 from quadlab.verify.runner import MutantResult, attempt, failure, judges
 from quadlab.verify.statistics import MARGINS, check_spread, sample_size
@@ -231,6 +232,20 @@ def test_a_prediction_that_is_not_one_real_number_passes_for_none(simulation, fo
     assert only(simulation=simulation).challenge(formula, rng=0).verdict.word == word
 
 
+@pytest.mark.parametrize(
+    ("rate", "word"), [(1.0, v.VERIFIED), (1e9, v.INCONCLUSIVE), (-1e300, v.REFUTED), (np.nan, v.REFUTED)]
+)
+def test_predictions_by_flows_end(rate, word):
+    def predict(formula, setting):
+        found = formula(**setting)
+        return flow(lambda w: -found * w, [1.0], 1.0)[0] if np.isfinite(found) else found
+
+    decay = v.Equivalence(SETTINGS, measured(np.exp(-1), 0.0), lambda setting: 0.0, predict=predict)
+    with np.errstate(all="ignore"):
+        judge = decay.prepare(lambda a, b: 1.0, rng=np.random.SeedSequence(0), budget="quick")
+        assert judge(lambda a, b: rate).verdict.word == word
+
+
 def test_a_run_that_overflows_has_not_fallen():
     def measure(setting, edge, replicas, rng, executor):
         return v.Measurement(np.nan if edge > 10 else edge - 6.0, 0.0, replicas)
@@ -256,6 +271,12 @@ def test_rounding_hides_a_margin_and_not_a_wrong_formula():
         lambda setting: 0.0,
     )
     assert first(only(simulation=one)).verdict.word == v.VERIFIED
+
+
+@pytest.mark.parametrize("simulation", [SAMPLED, BRACKET])
+def test_a_simulation_without_settings_is_refused(simulation):
+    with pytest.raises(ValueError, match="settings must be at least one, got none"):
+        replace(simulation, settings=())
 
 
 def test_a_prediction_of_zero_needs_a_scale():

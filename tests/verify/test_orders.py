@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from quadlab import verify as v
+from quadlab.simulate import flow
+from quadlab.simulate.flows import WorkLimitReached, work_limit
 from quadlab.theory.intervals import whole_positive
+from quadlab.verify import unfinished
 from quadlab.verify.formula import parse
 
 STEPS = tuple(np.geomspace(1e-3, 8e-3, 9))
@@ -149,3 +152,58 @@ def test_a_theorem_can_rest_on_it():
     assert report.verdict.word == v.VERIFIED
     assert not report.survivors
     assert theorem.challenge("2 * power", rng=0).verdict.word == v.REFUTED
+
+
+def entering():
+    """A formula that enters a flow as its rate, against the rate 1."""
+    return v.ErrorOrder(
+        settings=({"power": 1}, {"power": 2}),
+        error=lambda formula, setting, step: abs(flow(lambda w: -formula(step) * w, [1.0], 1.0)[0] - np.exp(-1) + step),
+        steps=STEPS,
+        order=lambda formula, setting: 1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rate", "word", "reason"),
+    [
+        (lambda step: 1.0, v.VERIFIED, ""),
+        (lambda step: 1e9, v.INCONCLUSIVE, "the runs do not end: the flow cannot be followed to time 1"),
+        (lambda step: -1e300, v.REFUTED, "the flow cannot be followed to time 1: near 0 it leaves"),
+        (lambda step: np.nan, v.REFUTED, "no finite real number, but nan"),
+        (lambda step: 1 + 1e-3j, v.REFUTED, "no finite real number"),
+    ],
+)
+def test_runs_of_a_wild_formula_end(rate, word, reason, monkeypatch):
+    monkeypatch.setattr(unfinished, "MOST_EVALUATIONS", 20_000)
+    with np.errstate(all="ignore"):
+        verdict = judge(entering(), rate).verdict
+    assert verdict.word == word
+    assert reason in verdict.reason
+
+
+def test_the_limit_is_shared_by_all_runs_and_ends_with_them():
+    calls = []
+
+    def field(theta):
+        calls.append(1)
+        return -theta
+
+    def follow_ten():
+        with work_limit(200):
+            for _ in range(10):
+                flow(field, [1.0], 1.0)
+
+    with pytest.raises(WorkLimitReached, match="200 evaluations do not suffice"):
+        follow_ten()
+    assert len(calls) <= 210
+    assert flow(field, [1.0], 10.0)[0] == pytest.approx(np.exp(-10), rel=1e-6)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, OverflowError, KeyError])
+def test_a_mistake_in_a_run_is_an_error_and_no_verdict(error):
+    def broken(formula, setting, step):
+        raise error("no")
+
+    with pytest.raises(error):
+        judge(replace(EVIDENCE, error=broken), lambda power: power)

@@ -77,7 +77,7 @@ def test_a_wrong_formula_is_refuted_at_its_setting(factor):
     assert found.verdict.witness["measured"] == pytest.approx(10, rel=5e-3)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e308, -1e200])
 def test_a_formula_without_a_finite_value_is_refuted(value):
     found = judged(replication(), lambda rate: value if rate == 0.4 else 2 / rate)
     assert (found.verdict.word, found.verdict.witness) == (v.REFUTED, {"rate": 0.4})
@@ -265,24 +265,70 @@ def test_a_challenge_is_judged_by_the_runs():
 def test_a_failed_run_is_an_error_that_names_its_setting_and_seed_and_costs_no_other(here):
     calls = []
 
-    def diverges(setting, seed, budget):
+    def fails(setting, seed, budget):
         calls.append(setting["rate"])
         if setting["rate"] == 0.2 and len(calls) <= 8:
-            raise ArithmeticError("diverged at step 7")
+            raise OSError("disk is full")
         return train(setting, seed, budget)
 
-    runs = v.Runs(diverges)
+    runs = v.Runs(fails)
     report = v.verify(replace(theorem(runs), corollaries=()), rng=0, executor=here)
     assert report.verdict.word == v.ERROR
-    told = re.search(
-        r"the run at rate = 0.2 with seed (\d+) failed: ArithmeticError: diverged at step 7", str(report.verdict)
-    )
+    told = re.search(r"the run at rate = 0.2 with seed (\d+) failed: OSError: disk is full", str(report.verdict))
     assert told is not None
     assert len(calls) == 12
     again = v.verify(replace(theorem(runs), corollaries=()), rng=0, executor=here)
     assert again.verdict.word == v.VERIFIED
     assert calls[12:] == [0.2] * 4
     assert int(told[1]) == again.evidence[0].figures["comparisons"][1]["runs"][0]["seed"]
+
+
+def told(error):
+    def run(setting, seed, budget):
+        if setting["rate"] == 0.2:
+            raise error
+        return train(setting, seed, budget)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "error",
+    [v.PremiseNotMet("the edge was not reached"), ArithmeticError("the edge was not reached"),
+     FloatingPointError("the edge was not reached")],
+)  # fmt: skip
+def test_a_run_without_its_premise_leaves_its_setting_open(error):
+    evidence = replication(told(error))
+    found = judged(evidence)
+    assert found.verdict.word == v.INCONCLUSIVE
+    assert found.verdict.reason == "the edge was not reached (in 4 of 4 runs at rate = 0.2)"
+    assert [row["setting"]["rate"] for row in found.figures["comparisons"]] == [0.1, 0.4]
+    assert judged(evidence, lambda rate: 2.2 / rate).verdict.word == v.REFUTED
+    with pytest.raises(RuntimeError, match="the run at rate = 0.2 with seed .* failed: the edge was not reached"):
+        evidence.runs.made(SETTINGS, 4, rng=0, budget="standard")
+    alone = judged(replace(evidence, settings=SETTINGS[1:2]))
+    assert (alone.verdict.word, alone.verdict.reason) == (v.INCONCLUSIVE, found.verdict.reason)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("division by zero"), OverflowError("too large"), ValueError("no")])
+def test_a_mistake_in_a_run_is_no_missing_premise(error):
+    with pytest.raises(RuntimeError, match="the run at rate = 0.2 with seed .* failed"):
+        judged(replication(told(error)))
+
+
+def test_a_premise_is_asked_of_every_run_of_a_claim():
+    """A shared run may meet the premise of one claim and not of another."""
+
+    def premise(setting, run):
+        return "the sharpness is still rising" if run["noise"] > 0 and setting["rate"] == 0.1 else ""
+
+    noises = [run.measured["noise"] for run in v.Runs(train).made(SETTINGS[:1], 8, rng=0, budget="deep")[0]]
+    count = sum(noise > 0 for noise in noises)
+    assert 0 < count < 8
+    found = judged(replication(premise=premise), budget="deep")
+    assert found.verdict.word == v.INCONCLUSIVE
+    assert found.verdict.reason == f"the sharpness is still rising (in {count} of 8 runs at rate = 0.1)"
+    assert judged(replication(), budget="deep").verdict.word == v.VERIFIED
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -293,6 +339,26 @@ def test_a_number_that_is_not_finite_is_an_error(value):
         judged(replication(observed=lambda setting, run: value))
     with pytest.raises(ValueError, match="scale must be finite in every run"):
         judged(replication(), right=lambda rate: value)
+
+
+@pytest.mark.parametrize(
+    ("value", "word"), [(1j, v.REFUTED), (0j, v.VERIFIED), (np.zeros(2), None), (np.array([[0.0]]), v.VERIFIED)]
+)
+def test_a_prediction_is_one_real_number(value, word):
+    if word is None:
+        with pytest.raises(ValueError, match="prediction must be one number, got 2 of them"):
+            judged(replication(), lambda rate: 2 / rate + value)
+    else:
+        assert judged(replication(), lambda rate: 2 / rate + value).verdict.word == word
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(1j, "loss must be finite, got nan"), (np.ones(2), "loss must be one number"), ("1.0", "loss must be a number")],
+)
+def test_a_run_measures_real_numbers(value, message):
+    with pytest.raises(RuntimeError, match=f"rate = 0.1 with seed .*ValueError: {message}"):
+        judged(replication(lambda *point: {**train(*point), "loss": value}))
 
 
 def test_an_interruption_cancels_what_has_not_started():
