@@ -1,6 +1,5 @@
 """An optimiser as data: the stochastic recurrence it performs on one coordinate of a quadratic."""
 
-import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +11,10 @@ from quadlab.theory import intervals
 
 __all__ = ["UpdateRule", "parameter"]
 
-# names that a compiled step uses itself
-RESERVED = {"rng", "state", "previous", "parameters", "steps", "math", "numba", "np", "int", "min", "range"}
+# what `simulate` takes beside the values of parameters
+ARGUMENTS = {
+    "eigenvalues", "executor", "initial", "observables", "progress", "record", "replicas", "rng", "rule", "steps",
+}  # fmt: skip
 
 PARAMETERS = {
     "curvature": intervals.non_negative,
@@ -90,11 +91,10 @@ class UpdateRule:
         names = [symbol.name for symbol in (*free, *own)]
         if len(set(names)) != len(names):
             raise ValueError(f"symbols must have distinct names, got {sorted(names)}")
-        for name in names:
-            if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
-                raise ValueError(f"a symbol's name must be a Python name without leading underscore, got {name!r}")
-            if name in RESERVED:
-                raise ValueError(f"a symbol's name must not be one of {', '.join(sorted(RESERVED))}, got {name!r}")
+        for symbol in free:
+            if symbol.name in ARGUMENTS:
+                taken = ", ".join(sorted(ARGUMENTS))
+                raise ValueError(f"a parameter must not have a name of simulate's own, {taken}, got {symbol.name!r}")
         unknown = sorted(set(self.domain) - {symbol.name for symbol in free})
         if unknown:
             raise ValueError(f"domain must name parameters of the rule, got {', '.join(unknown)}")

@@ -54,7 +54,8 @@ def _compiled_moments(noise):
     """Names of the parameters a noise depends on; tail, second and fourth moment as functions of them."""
     expressions = [sympy.sympify(e) for e in (noise.law.tail, noise.moment(2), noise.moment(4))]
     symbols = sorted(set().union(*(e.free_symbols for e in expressions)), key=lambda symbol: symbol.name)
-    return [symbol.name for symbol in symbols], *(sympy.lambdify(symbols, e, modules="math") for e in expressions)
+    functions = (sympy.lambdify(symbols, e, modules="math", dummify=True) for e in expressions)
+    return [symbol.name for symbol in symbols], *functions
 
 
 def checked_covariance(name, covariance):
