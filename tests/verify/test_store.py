@@ -13,7 +13,6 @@ from quadlab.problems import Quadratic
 from quadlab.verify.batch import fingerprint
 from quadlab.verify.store import plain
 
-
 SOURCE = """
 from quadlab.theory.intervals import positive
 from quadlab.verify import IDENTITY, Domain, Theorem
