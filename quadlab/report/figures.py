@@ -98,8 +98,8 @@ def read_rows(path):
         raise ValueError(f"there is no data to reuse at {path}")
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
-    except (ValueError, csv.Error):
+            header, rows = next(reader := csv.reader(file), ()), list(reader)
+    except (UnicodeDecodeError, csv.Error):
         raise ValueError(f"{path} must be a table in UTF-8") from None
     if tuple(header) != HEADER:
         raise ValueError(f"{path} must have the columns {', '.join(HEADER)}")
