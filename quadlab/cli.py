@@ -1,11 +1,13 @@
 """The command line: list, show, verify, challenge, figure.
 
 Exit codes: 0 all verified, 1 something refuted, 2 something inconclusive, 3 an error (bad input among them),
-130 interrupted.
+130 interrupted, 143 terminated, 141 nobody reads what is printed.
 """
 
 import json
+import logging
 import sys
+import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import quadlab
+from quadlab import shell
 
 __all__ = ["app", "main"]
 
@@ -47,21 +50,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines and nothi
 
 def main(arguments=None):
     """Run the command line; errors are one sentence on standard error and exit code 3."""
+    sentences = {USAGE_ERROR: lambda error: error.format_message()}
+    sentences |= dict.fromkeys((ValueError, OSError, ArithmeticError, RuntimeError), str)
+    shell.readable_streams()
+    with shell.signals(until_the_end=arguments is None), shell.one_line_warnings():
+        code = shell.exit_code_of(lambda: _run(sys.argv[1:] if arguments is None else arguments), sentences)
+    sys.exit(code)
+
+
+def _run(arguments):
+    # not as click runs a command, which makes its own of interruptions, of the end of an input and of closed pipes
+    command = typer.main.get_command(app)
     try:
-        code = app(args=arguments, standalone_mode=False)
-    except USAGE_ERROR as error:
-        code = _fail(error.format_message())
-    except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
-        code = _fail(str(error))
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        code = 130
-    sys.exit(code or 0)
-
-
-def _fail(message):
-    print(f"quadlab: error: {' '.join(message.split())}", file=sys.stderr)
-    return 3
+        with command.make_context("quadlab", list(arguments)) as context:
+            return command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
 
 
 @app.callback(invoke_without_command=True)
@@ -133,6 +137,7 @@ def verify(
     as_json: AsJson = False,
 ):
     """Verify theorems and print a verdict for each, with the evidence and the mutation score."""
+    from quadlab.folders import user_folder
     from quadlab.report.script import exit_code
     from quadlab.report.tables import one_line, summary, table, witness_text
     from quadlab.verify import Store, verify_all
@@ -145,7 +150,8 @@ def verify(
             dropped = getattr(problem, "dropped", ())
             left_out = f", constant columns left out: {', '.join(dropped)}" if dropped else ""
             print(f"{len(chosen)} of {total} theorems can be checked on data; {problem!r}{left_out}", flush=True)
-    store, entries = Store(out or _state_folder()), []
+    kept = out or user_folder("state", "results are kept in a temporary folder")
+    store, entries = Store(kept or tempfile.mkdtemp(prefix="quadlab-")), []
     terminal = sys.stdout.isatty() and not as_json
     try:
         with _Progress(len(chosen), show=terminal) as progress:
@@ -157,11 +163,10 @@ def verify(
                 if not terminal:
                     print(json.dumps(entry) if as_json else one_line(entry), flush=True)
     except KeyboardInterrupt:
-        print(
-            f"interrupted: {len(entries)} of {len(chosen)} results are in {store.path}; --resume continues",
-            file=sys.stderr,
-        )
-        return 130
+        where = f"{len(entries)} of {len(chosen)} results are in {store.path}"
+        again = "--resume" if kept else f"--out {store.path.parent} --resume"
+        print(f"interrupted: {where}; {again} continues", file=sys.stderr)
+        return shell.interruption()
     if terminal:
         table(entries)
     if not as_json:
@@ -222,6 +227,8 @@ def figure(
     from quadlab.report.figures import regenerate
     from quadlab.verify import file_of
 
+    # without a home, Matplotlib says so once more
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     chosen = [theorem for theorem in _chosen(targets, paper) if theorem.figure is not None]
     if not chosen:
         raise ValueError("none of the chosen theorems has a figure")
@@ -262,19 +269,13 @@ def _problem(data, target):
     return LeastSquares.from_csv(data, target)
 
 
-def _state_folder():
-    import platformdirs
-
-    return platformdirs.user_state_dir("quadlab")
-
-
 class _Progress:
     """A bar on a terminal; silent elsewhere, where each result is printed as a line."""
 
     def __init__(self, total, show):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-        columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+        columns = (SpinnerColumn("line"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
         self.bar = Progress(*columns, transient=True, disable=not show)
         self.task = self.bar.add_task("", total=total)
 
@@ -286,9 +287,11 @@ class _Progress:
         self.bar.stop()
 
     def say(self, theorem, line):
+        shell.stop_if_interrupted()
         self.bar.update(self.task, description=line)
 
     def advance(self):
+        shell.stop_if_interrupted()
         self.bar.advance(self.task)
 
 

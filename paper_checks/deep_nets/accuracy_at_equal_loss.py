@@ -71,7 +71,7 @@ def accuracy(problem, weights):
 def trained(setting, seed, budget, dataset=None):
     """Test accuracy and log test loss at each training loss, minus those at a small rate."""
     problem, test = problems(budget, dataset)
-    start = problem.network.initial(seed, weights="normal")
+    start = problem.network.initial(np.random.default_rng(seed), weights="normal")
     if dataset is None:
         # one more point beyond the last loss, for the cubic
         losses, last = {str(loss): loss for loss in LOSSES}, 0.9 * LOSSES[-1]

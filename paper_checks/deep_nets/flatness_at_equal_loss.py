@@ -71,7 +71,7 @@ def flatness(problem, weights):
 def trained(setting, seed, budget, dataset=None):
     """log sharpness and log trace of descent and of the modified flow minus those of the flow, at each loss."""
     problem = problem_of(budget, dataset)
-    start = problem.network.initial(seed, weights="normal")
+    start = problem.network.initial(np.random.default_rng(seed), weights="normal")
     at_start = top_eigenpairs(problem.hessian(start), rng=0, tolerance=1e-3).values[0]
     if dataset is None:
         # one more point beyond the last loss, for the cubic

@@ -60,7 +60,7 @@ def trained(setting, seed, budget, dataset=None):
     dataset = data(EXAMPLES[budget]) if dataset is None else dataset
     problem, rule = problem_of(setting, dataset), gradient_descent(setting["learning_rate"])
     half = round(setting["steps"] * SHARE_OF_STEPS[budget] / 2)
-    start = problem.network.initial(seed)
+    start = problem.network.initial(np.random.default_rng(seed))
     middle = train(problem, rule, start, half).parameters
     late = sharpness_along(problem, rule, middle, half, half // CHECKS[budget])
     initial = top_eigenpairs(problem.hessian(start), rng=0, tolerance=TOLERANCE)
@@ -71,7 +71,7 @@ def trained(setting, seed, budget, dataset=None):
 def trajectory(setting, seed, budget):
     """The sharpness at 20 steps of a training."""
     problem = problem_of(setting)
-    start, every = problem.network.initial(seed), setting["steps"] // 20
+    start, every = problem.network.initial(np.random.default_rng(seed)), setting["steps"] // 20
     late = sharpness_along(problem, gradient_descent(setting["learning_rate"]), start, setting["steps"], every)
     return {str(step): value for step, value in zip(*late, strict=True)}
 

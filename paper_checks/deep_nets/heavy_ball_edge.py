@@ -51,7 +51,9 @@ def sharpness_along(setting, seed, steps, checks, dataset=None):
     problem = problem_of(dataset)
     rule = RULES[setting["method"]](setting["learning_rate"], setting["momentum"])
     recorder = Recorder(every=steps // checks, sharpness=1, tolerance=TOLERANCE, schedule={"accuracy": 0})
-    history = train(problem, rule, problem.network.initial(seed), steps, recorder=recorder).history
+    history = train(
+        problem, rule, problem.network.initial(np.random.default_rng(seed)), steps, recorder=recorder
+    ).history
     if not history["eigenvalues_converged"].values.all():
         raise ArithmeticError("the top eigenvalue did not converge")
     return history["sharpness"]

@@ -84,7 +84,7 @@ def one_step(setting, seed, budget, dataset=None):
     On other data rates are in units of 1 / sharpness of the new network, which is near 1 on the digits.
     """
     problem, unit = new_problem(dataset), 1.0
-    start = problem.network.initial(seed, weights="normal")
+    start = problem.network.initial(np.random.default_rng(seed), weights="normal")
     if dataset is not None:
         steepest = sharpness(problem, start)
         if steepest <= 0:
@@ -123,7 +123,9 @@ def extrapolated(values, rates, power):
 def sizes(setting, seed, budget):
     """Lengths of the misses, over the length of the gradient, and those of their leading terms."""
     problem = new_problem()
-    weights = weights_after(setting["steps"], problem, problem.network.initial(seed, weights="normal"))
+    weights = weights_after(
+        setting["steps"], problem, problem.network.initial(np.random.default_rng(seed), weights="normal")
+    )
     gradient, turned, twice, third = terms(problem, weights)
     unit, found = np.linalg.norm(gradient), {}
     for order, leading in ((0, turned / 2), (1, twice / 3 + third / 12)):

@@ -19,7 +19,6 @@ from quadlab.bridge.data import digits
 from quadlab.bridge.spectra import top_eigenpairs, trace
 from quadlab.bridge.training import gradient_descent, loss_path, modified_flow, train
 from quadlab.report import Figure, Panel, measured, run, theory
-from quadlab.simulate.chunks import root_seed
 from quadlab.theory import modified_loss
 from quadlab.theory.intervals import positive
 from quadlab.verify import LOWER, TIGHT, Claim, Domain, PremiseNotMet, Replication, Runs, Theorem, at_least
@@ -73,9 +72,9 @@ def costs_and_traces(problem, weights, noise):
 def trained(setting, seed, budget):
     """Costs and traces after descent, and the log costs of descent and of the modified flow minus the flow's."""
     problem, rate = problem_of(budget), setting["learning_rate"]
-    for_weights, for_noise = root_seed(seed).spawn(2)
+    for_weights, for_noise = map(np.random.default_rng, seed.spawn(2))
     start = problem.network.initial(for_weights, weights="normal")
-    noise = np.random.default_rng(for_noise).standard_normal((PAIRS, problem.dimension))
+    noise = for_noise.standard_normal((PAIRS, problem.dimension))
     # one more point beyond the loss, for the cubic
     go = partial(loss_path, problem, parameters=start, last=0.9 * LOSS)
     flow, modified, descent = (
@@ -101,13 +100,13 @@ def trained_on_data(setting, seed, budget, dataset):
     The trace is an estimate: it is added to what the noise costs beyond u^T H u/2, so that its error drops out.
     """
     problem = problem_of(budget, dataset)
-    for_weights, for_noise = root_seed(seed).spawn(2)
+    for_weights, for_noise = map(np.random.default_rng, seed.spawn(2))
     start = problem.network.initial(for_weights, weights="normal")
     steepest = top_eigenpairs(problem.hessian(start), rng=0, tolerance=1e-3).values[0]
     if steepest <= 0:
         raise PremiseNotMet(f"the loss of a new network does not curve upwards on these data: sharpness {steepest:.4g}")
     weights = train(problem, gradient_descent(2 * setting["share"] / steepest), start, 50).parameters
-    noise = np.random.default_rng(for_noise).standard_normal((PAIRS, problem.dimension))
+    noise = for_noise.standard_normal((PAIRS, problem.dimension))
     hessian = problem.hessian(weights)
     quadratic = np.mean(np.sum(noise.T * (hessian @ noise.T), axis=0))
     size = NOISE_SD * min(1, 3 / np.sqrt(np.mean(np.sum(problem.inputs**2, axis=1))))
@@ -217,9 +216,9 @@ def against_rate(rng):
 def cost_along_noise(setting, seed, budget):
     """The cost of noise of several sizes after descent at h = 1, and the traces."""
     problem = problem_of(budget)
-    for_weights, for_noise = root_seed(seed).spawn(2)
+    for_weights, for_noise = map(np.random.default_rng, seed.spawn(2))
     start = problem.network.initial(for_weights, weights="normal")
-    noise = np.random.default_rng(for_noise).standard_normal((PAIRS, problem.dimension))
+    noise = for_noise.standard_normal((PAIRS, problem.dimension))
     weights = loss_path(problem, gradient_descent(1.0), start, 0.9 * LOSS).at(LOSS)
     found = costs_and_traces(problem, weights, noise)
     for kind in KINDS:

@@ -80,7 +80,7 @@ def squared_gradient(problem, weights):
 def trained(setting, seed, budget, dataset=None):
     """log |g|^2 of descent and of the modified flow minus that of the flow, and the sharpness, at each loss."""
     problem = problem_of(budget, dataset)
-    start = problem.network.initial(seed, weights="normal")
+    start = problem.network.initial(np.random.default_rng(seed), weights="normal")
     at_start = sharpness(problem, start)
     if dataset is None:
         # one more point beyond the last loss, for the cubic
@@ -103,7 +103,7 @@ def trained(setting, seed, budget, dataset=None):
 def penalized(setting, seed, budget):
     """log |g|^2 of descent, and of penalized descent at a smaller rate, minus that of the flow, at the first loss."""
     problem = problem_of(budget)
-    start = problem.network.initial(seed, weights="normal")
+    start = problem.network.initial(np.random.default_rng(seed), weights="normal")
     go = partial(loss_path, problem, parameters=start, last=0.9 * LOSSES[0])
     rate, plain_rate, penalty = (setting[name] for name in ("learning_rate", "plain_rate", "explicit_penalty"))
     flow = go(modified_flow()).at(LOSSES[0])
@@ -120,7 +120,7 @@ def penalized(setting, seed, budget):
 def beyond_stability(setting, seed, budget):
     """log |g|^2 at the first iterate of descent with a loss below 0.5, minus that of the flow of E at the same loss."""
     problem = problem_of(budget)
-    start = problem.network.initial(seed, weights="normal")
+    start = problem.network.initial(np.random.default_rng(seed), weights="normal")
     descent = loss_path(problem, gradient_descent(setting["learning_rate"]), start, last=LOSSES[0])
     reached, end = descent.losses[-1], descent.parameters[-1]
     flow = loss_path(problem, modified_flow(), start, last=0.9 * reached).at(reached)

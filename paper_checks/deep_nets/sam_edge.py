@@ -49,7 +49,7 @@ def problem_of(dataset=None):
 def start_of(seed, setting, dataset=None):
     """The problem, the rule and random parameters."""
     problem = problem_of(dataset)
-    return problem, sam(**setting), problem.network.initial(seed)
+    return problem, sam(**setting), problem.network.initial(np.random.default_rng(seed))
 
 
 def along(problem, rule, parameters, steps, checks):

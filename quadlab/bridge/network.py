@@ -10,7 +10,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from quadlab.bridge.operations import DENSE, GAIN, SHIFT, Operation
-from quadlab.bridge.spectra.products import generator
+from quadlab.theory.seeds import generator
 
 __all__ = ["Draft", "Network", "Parameter", "Step", "Value", "is_whole"]
 
@@ -92,7 +92,7 @@ class Network:
         """
         if weights not in ("uniform", "normal"):
             raise ValueError(f'weights must be "uniform" or "normal", got {weights!r}')
-        random = generator(rng)
+        random = generator(rng, "initial")
         pieces = []
         for parameter in self.parameters:
             if not parameter.fan_in:

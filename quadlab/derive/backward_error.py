@@ -81,7 +81,7 @@ def numeric_field(coefficients, state):
     unknown = total.free_symbols - {rate, *symbols} | total.atoms(sympy.core.function.AppliedUndef)
     if unknown:
         raise ValueError(f"coefficients must hold no symbols but the state {_listed(symbols)}, got {_listed(unknown)}")
-    function = sympy.lambdify((symbols, rate), list(total), cse=True)
+    function = sympy.lambdify((symbols, rate), list(total), cse=True, dummify=True)
 
     def field(theta, learning_rate):
         position = np.asarray(theta, dtype=float)

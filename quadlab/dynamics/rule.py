@@ -1,6 +1,5 @@
 """An optimiser as data: the stochastic recurrence it performs on one coordinate of a quadratic."""
 
-import keyword
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -14,8 +13,10 @@ from quadlab.theory import intervals
 
 __all__ = ["UpdateRule", "checked_rule", "parameter"]
 
-# names that a compiled step uses itself
-RESERVED = {"rng", "state", "previous", "parameters", "steps", "math", "numba", "np", "int", "min", "range"}
+# what `simulate` takes beside the values of parameters
+ARGUMENTS = {
+    "eigenvalues", "executor", "initial", "observables", "progress", "record", "replicas", "rng", "rule", "steps",
+}  # fmt: skip
 
 PARAMETERS = {
     "curvature": intervals.non_negative,
@@ -104,7 +105,7 @@ class UpdateRule:
         for noise in noises:
             used |= sympy.sympify(noise.count).free_symbols | set(noise.law.parameters)
         free = sorted(used - own, key=lambda symbol: symbol.name)
-        _check_names([symbol.name for symbol in (*free, *own)])
+        _check_names([symbol.name for symbol in own], [symbol.name for symbol in free])
         unknown = sorted(set(self.domain) - {symbol.name for symbol in free})
         if unknown:
             raise ValueError(f"domain must name parameters of the rule, got {', '.join(unknown)}")
@@ -121,25 +122,27 @@ class UpdateRule:
     def symbol(self, name):
         """The state, noise or parameter symbol called `name`."""
         known = (*self.state, *self.parameters, *(noise.symbol for noise in self.noises))
-        for symbol in known:
-            if _normal_form(symbol.name) == _normal_form(name):
-                return symbol
-        raise ValueError(f"{self.name} has no symbol {name!r}, only {', '.join(s.name for s in known)}")
+        found = _found(name, {symbol.name: symbol for symbol in known})
+        if found is None:
+            raise ValueError(f"{self.name} has no symbol {name!r}, only {', '.join(s.name for s in known)}")
+        return found
 
     def check_parameters(self, values):
         """Return the parameter values as float64; ValueError if one is missing, unknown or out of its domain.
 
-        Python reads a keyword in its normal form (NFKC), so names are compared in it.
+        Python reads a keyword in its normal form (NFKC): it names the one parameter that has this form, too.
         """
-        given = {_normal_form(name): value for name, value in values.items()}
-        named = {s.name: _normal_form(s.name) for s in self.parameters}
-        missing = [name for name, form in named.items() if form not in given]
-        unknown = sorted(set(given) - set(named.values()))
+        names = {symbol.name: symbol.name for symbol in self.parameters}
+        given = {_found(name, names) or name: value for name, value in values.items()}
+        missing = [name for name in names if name not in given]
+        unknown = sorted(set(given) - set(names))
         if missing:
             raise ValueError(f"{self.name} needs a value for {', '.join(missing)}")
         if unknown:
-            raise ValueError(f"{self.name} has no parameter {', '.join(unknown)}, only " + (", ".join(named) or "none"))
-        return {name: interval.check(name, given[named[name]]) for name, interval in self.domain.items()}
+            raise ValueError(f"{self.name} has no parameter {', '.join(unknown)}, only " + (", ".join(names) or "none"))
+        if len(given) < len(values):
+            raise ValueError(f"{self.name} takes each parameter once, got {', '.join(values)}")
+        return {name: interval.check(name, given[name]) for name, interval in self.domain.items()}
 
 
 def checked_rule(rule):
@@ -166,20 +169,28 @@ def _checked_expression(expression):
     return expression
 
 
-def _check_names(names):
-    forms = [_normal_form(name) for name in names]
-    if len(set(forms)) != len(forms):
+def _check_names(own, free):
+    names = [*own, *free]
+    if len(set(names)) != len(names):
         raise ValueError(
-            "symbols must have distinct names, in the normal form (NFKC) in which Python reads them too, and one name "
-            f"the same assumptions everywhere, got {sorted(names)}"
+            f"symbols must have distinct names, and one name the same assumptions everywhere, got {sorted(names)}"
         )
-    for name, form in zip(names, forms, strict=True):
-        if not form.isidentifier() or keyword.iskeyword(form) or form.startswith("_"):
-            raise ValueError(f"a symbol's name must be a Python name without leading underscore, got {name!r}")
-        if form in RESERVED:
-            raise ValueError(f"a symbol's name must not be one of {', '.join(sorted(RESERVED))}, got {name!r}")
+    for name in names:
+        form = _normal_form(name)
         if form != name and form in PARAMETERS:
             raise ValueError(f"a symbol's name must not be read as {form} by Python and be another, got {name!r}")
+    for name in free:
+        if _normal_form(name) in ARGUMENTS:
+            taken = ", ".join(sorted(ARGUMENTS))
+            raise ValueError(f"a parameter must not have a name of simulate's own, {taken}, got {name!r}")
+
+
+def _found(name, known):
+    """What is known by a name, or by the one name whose normal form is that of `name`; None if there is none."""
+    if name in known:
+        return known[name]
+    forms = [entry for other, entry in known.items() if _normal_form(other) == _normal_form(name)]
+    return forms[0] if len(forms) == 1 else None
 
 
 def _check_declared(symbol, interval):

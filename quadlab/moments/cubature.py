@@ -85,7 +85,8 @@ def _compiled_moment(noise, order):
     moment = variance if order == 2 or variance == 0 else sympy.simplify(noise.moment(4) / variance**2)
     expressions = [sympy.sympify(noise.law.tail), sympy.sympify(moment)]
     symbols = sorted(set().union(*(e.free_symbols for e in expressions)), key=lambda symbol: symbol.name)
-    return [symbol.name for symbol in symbols], *(sympy.lambdify(symbols, e, modules="math") for e in expressions)
+    functions = (sympy.lambdify(symbols, e, modules="math", dummify=True) for e in expressions)
+    return [symbol.name for symbol in symbols], *functions
 
 
 def finite_law(covariance):

@@ -115,7 +115,7 @@ def _compiled_step(rule):
         raise ValueError(f"the rule must be affine in its state, {rule.name} is not")
     offset = [expression.subs(dict.fromkeys(rule.state, 0)) for expression in rule.update]
     arguments = [*(noise.symbol for noise in rule.noises), *rule.parameters]
-    return sympy.lambdify(arguments, [*matrix, *offset], modules="numpy", cse=True)
+    return sympy.lambdify(arguments, [*matrix, *offset], modules="numpy", cse=True, dummify=True)
 
 
 @lru_cache(maxsize=64)

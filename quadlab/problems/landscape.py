@@ -88,7 +88,9 @@ class Landscape(SmoothProblem):
                 sympy.Add(*(sympy.diff(component, w) * v for w, v in zip(weights, direction, strict=True)))
                 for component in components
             ]
-        return sympy.lambdify([weights, *directions], [loss, *components], modules=["scipy", "numpy"], cse=True)
+        return sympy.lambdify(
+            [weights, *directions], [loss, *components], modules=["scipy", "numpy"], cse=True, dummify=True
+        )
 
     @cached_property
     def _functions(self):

@@ -8,6 +8,7 @@ import numpy as np
 
 from quadlab.problems.arrays import read_only, vectors
 from quadlab.theory.intervals import non_negative
+from quadlab.theory.seeds import generator
 
 __all__ = ["Quadratic"]
 
@@ -91,7 +92,7 @@ class Quadratic:
         array([1., 2., 5.])
         """
         values = read_only("eigenvalues", eigenvalues, dimensions=1, domain=non_negative)
-        gaussian = np.random.default_rng(rng).standard_normal((len(values), len(values)))
+        gaussian = generator(rng, "random basis").standard_normal((len(values), len(values)))
         # the signs that QR fixes by convention cancel in H
         basis = np.linalg.qr(gaussian).Q
         return Quadratic((basis * values) @ basis.T, minimizer, minimum)

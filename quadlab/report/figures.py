@@ -84,7 +84,7 @@ def _rows(panel, series, role, x, y, error=0.0):
 
 def write_rows(path, rows):
     """Write rows as CSV with ten significant digits."""
-    with Path(path).open("w", newline="") as file:
+    with Path(path).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
         for row in rows:
@@ -96,11 +96,13 @@ def read_rows(path):
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no data to reuse at {path}")
-    with path.open(newline="") as file:
-        reader = csv.reader(file)
-        if tuple(next(reader, ())) != HEADER:
-            raise ValueError(f"{path} must have the columns {', '.join(HEADER)}")
-        rows = list(reader)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, rows = next(reader := csv.reader(file), ()), list(reader)
+    except (UnicodeDecodeError, csv.Error):
+        raise ValueError(f"{path} must be a table in UTF-8") from None
+    if tuple(header) != HEADER:
+        raise ValueError(f"{path} must have the columns {', '.join(HEADER)}")
     try:
         return [Row(panel, series, role, float(x), float(y), float(error)) for panel, series, role, x, y, error in rows]
     except ValueError:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from quadlab.report.figures import regenerate
 from quadlab.report.tables import witness_text
+from quadlab.shell import readable_streams
 from quadlab.verify import ERROR, INCONCLUSIVE, REFUTED, VERIFIED, verify
 
 __all__ = ["EXIT_CODES", "exit_code", "figure_stem", "run"]
@@ -39,6 +40,7 @@ def figure_stem(file, folder=None):
 
 def run(theorem, *, rng=0):
     """Verify the theorem, print its evidence, regenerate its figure; return the exit code."""
+    readable_streams()
     report = verify(theorem, rng=rng)
     print(f"{theorem.id}: {theorem.title}\n{theorem.source}\n")
     for item in report.evidence:

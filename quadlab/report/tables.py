@@ -61,7 +61,7 @@ def table(entries):
     for title in ("verdict", "theorem", "kind", "evidence", "mutants refuted", "seconds"):
         grid.add_column(title, justify="right" if title == "seconds" else "left")
     for entry in entries:
-        colour = COLOURS[entry["verdict"]]
+        colour = COLOURS.get(entry["verdict"], "default")
         grid.add_row(
             f"[{colour}]{entry['verdict']}[/]",
             escape(entry["id"]),

@@ -3,46 +3,15 @@
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-__all__ = ["chunk_sizes", "recorded_steps", "root_seed", "run_chunks", "seed_number"]
+from quadlab.theory.seeds import seed_number
+
+__all__ = ["chunk_sizes", "recorded_steps", "run_chunks", "seed_number"]
 
 PENDING_BYTES = 64e6
-
-
-def root_seed(rng):
-    """A SeedSequence for `rng` (SPEC 7: None, int, SeedSequence, BitGenerator or Generator).
-
-    An int or a SeedSequence gives the same one at each call; a Generator gives a new one.
-    """
-    if isinstance(rng, np.random.SeedSequence):
-        return np.random.SeedSequence(rng.entropy, spawn_key=rng.spawn_key)
-    if isinstance(rng, np.random.Generator):
-        rng = rng.bit_generator
-    if isinstance(rng, np.random.BitGenerator):
-        return _spawn_one(rng.seed_seq)
-    if rng is not None and (isinstance(rng, bool) or not isinstance(rng, (int, np.integer)) or rng < 0):
-        raise ValueError(f"rng must be None, a non-negative int, a SeedSequence or a Generator, got {rng!r}")
-    return np.random.SeedSequence(rng)
-
-
-def seed_number(rng):
-    """One whole number that stands for `rng` (as in `root_seed`) in a record; an int stands for itself.
-
-    >>> seed_number(7), seed_number(np.random.SeedSequence([1, 2])) > 2**64
-    (7, True)
-    """
-    root = root_seed(rng)
-    if rng is None or isinstance(rng, (int, np.integer)):
-        return int(root.entropy)
-    return int.from_bytes(root.generate_state(4).tobytes(), "little")
-
-
-def _spawn_one(seed: Any):
-    return seed.spawn(1)[0]
 
 
 def chunk_sizes(replicas, modes):
@@ -61,9 +30,10 @@ def recorded_steps(record, steps):
     return recorded
 
 
-def run_chunks(task, sizes, rng, *, executor=None, progress=None):
+def run_chunks(task, sizes, seeds, *, executor=None, progress=None):
     """Merge `task(size, seed)` over chunks, in their order.
 
+    seeds : a SeedSequence, of which each chunk gets a child.
     task : returns {name: Moments} of its chunk; has to be picklable for executors on other processes.
     executor : any concurrent.futures.Executor; threads, one per core, when None.
     progress : called with (finished, total) replicas after each chunk.
@@ -71,8 +41,8 @@ def run_chunks(task, sizes, rng, *, executor=None, progress=None):
     if executor is None:
         # the chunks already fill the cores: a matrix product that asked for all of them too would make them wait
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-            return run_chunks(task, sizes, rng, executor=threads, progress=progress)
-    jobs = deque(zip(sizes, root_seed(rng).spawn(len(sizes)), strict=True))
+            return run_chunks(task, sizes, seeds, executor=threads, progress=progress)
+    jobs = deque(zip(sizes, seeds.spawn(len(sizes)), strict=True))
     total, finished, merged = sum(sizes), 0, None
     pending: deque = deque()
     window = 4

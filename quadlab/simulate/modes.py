@@ -11,6 +11,7 @@ from quadlab.simulate.chunks import chunk_sizes, recorded_steps, run_chunks
 from quadlab.simulate.compiled import kernel, kernel_source
 from quadlab.simulate.ensemble import LARGEST_STATE, DivergenceError, Ensemble, Moments
 from quadlab.theory.intervals import real, whole_positive
+from quadlab.theory.seeds import seed_sequence
 
 __all__ = ["Snapshot", "simulate"]
 
@@ -104,7 +105,8 @@ def simulate(
         observables=functions,
     )
     sizes = chunk_sizes(replicas, table.shape[1])
-    moments = run_chunks(task, sizes, rng, executor=executor, progress=progress)
+    seeds = seed_sequence(rng, "simulate")
+    moments = run_chunks(task, sizes, seeds, executor=executor, progress=progress)
     return Ensemble.from_moments(recorded, moments)
 
 

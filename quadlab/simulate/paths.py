@@ -9,6 +9,7 @@ from quadlab.simulate.ensemble import LARGEST_STATE
 from quadlab.simulate.flows import modified_flow
 from quadlab.simulate.weights import GradientDescent
 from quadlab.theory.intervals import positive, real, whole_positive
+from quadlab.theory.seeds import generator
 
 __all__ = ["descend", "global_error", "local_error"]
 
@@ -48,12 +49,12 @@ def descend(problem, optimiser, start, steps, *, previous=None, rng=None):
     before = now if previous is None else np.atleast_1d(real.check("previous", previous))
     if before.shape != now.shape:
         raise ValueError(f"previous must have shape {now.shape} like start, got {before.shape}")
-    generator = np.random.default_rng(rng)
+    random = generator(rng, "descend")
     path = np.empty((steps + 1, now.size))
     path[0], now, before = now, now[None], before[None]
     with np.errstate(all="ignore"):
         for step in range(1, steps + 1):
-            moved = np.asarray(optimiser(now, before, problem.gradient, generator))
+            moved = np.asarray(optimiser(now, before, problem.gradient, random))
             if moved.shape != now.shape:
                 raise ValueError(f"optimiser must return shape {now.shape} like the weights, got {moved.shape}")
             now, before = moved, now

@@ -14,6 +14,7 @@ import numpy as np
 from quadlab.simulate.chunks import chunk_sizes, recorded_steps, run_chunks
 from quadlab.simulate.ensemble import LARGEST_STATE, DivergenceError, Ensemble, Moments
 from quadlab.theory.intervals import momentum_range, non_negative, positive, real, whole_positive
+from quadlab.theory.seeds import seed_sequence
 
 __all__ = [
     "GradientDescent",
@@ -234,7 +235,8 @@ def simulate_weights(
         recorded=recorded,
         observables=dict(observables),
     )
-    moments = run_chunks(task, chunk_sizes(replicas, len(start)), rng, executor=executor, progress=progress)
+    sizes, seeds = chunk_sizes(replicas, len(start)), seed_sequence(rng, "simulate_weights")
+    moments = run_chunks(task, sizes, seeds, executor=executor, progress=progress)
     return Ensemble.from_moments(recorded, moments)
 
 

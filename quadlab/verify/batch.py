@@ -2,26 +2,32 @@
 
 from hashlib import sha256
 
-from quadlab.simulate.chunks import seed_number
-from quadlab.verify.library import file_of, paper_of
+import numpy as np
+
+from quadlab.theory.seeds import seed_number
+from quadlab.verify.library import module_of, paper_of, text_of
 from quadlab.verify.runner import verify
 from quadlab.verify.store import record
 from quadlab.verify.theorem import Theorem
 
 __all__ = ["fingerprint", "verify_all"]
 
+# of which a quadratic, a least-squares problem or a data set consists
+NUMBERS = ("hessian", "minimizer", "minimum", "features", "inputs", "targets", "test_inputs", "test_targets")
+
 
 def fingerprint(subject):
-    """A text that changes with the file of a theorem, or with the numbers of a problem; "" for None."""
+    """A text that changes with a theorem's file, as it was loaded, or with the numbers of a problem; "" for None."""
     if subject is None:
         return ""
     if isinstance(subject, Theorem):
-        file = file_of(subject)
-        content = subject.id.encode() if file is None else file.read_bytes()
-    elif hasattr(subject, "hessian"):
-        content = subject.hessian.tobytes() + subject.minimizer.tobytes()
+        module = module_of(subject)
+        content = subject.id.encode() if module is None else text_of(module)
     else:
-        content = b"".join(array.tobytes() for array in (subject.inputs, subject.targets))
+        held = {
+            name: np.asarray(getattr(subject, name)) for name in NUMBERS if getattr(subject, name, None) is not None
+        }
+        content = b"".join(f"{name} {a.dtype} {a.shape} ".encode() + a.tobytes() for name, a in held.items())
     return sha256(content).hexdigest()[:16]
 
 
@@ -42,8 +48,9 @@ def verify_all(
     if seed is None:
         seed = seed_number(None)
     for theorem in theorems:
-        if done.get(theorem.id, {}).get("fingerprint") == fingerprint(theorem):
-            yield {**done[theorem.id], "resumed": True}
+        content = fingerprint(theorem)
+        if (theorem.id, content) in done:
+            yield {**done[theorem.id, content], "resumed": True}
             continue
         report = verify(
             theorem,
@@ -53,6 +60,6 @@ def verify_all(
             executor=executor,
             progress=None if progress is None else lambda line, theorem=theorem: progress(theorem, line),
         )
-        entry = {**record(report, paper_of(theorem)), "run_problem": name, "fingerprint": fingerprint(theorem)}
+        entry = {**record(report, paper_of(theorem)), "run_problem": name, "fingerprint": content}
         store.append(entry)
         yield entry

@@ -17,6 +17,7 @@ __all__ = [
     "in_theorem_file",
     "load",
     "load_module",
+    "module_of",
     "paper_of",
     "papers",
     "text_of",
@@ -70,9 +71,15 @@ def experiments():
 
 def file_of(theorem):
     """The path of the file that defines a loaded theorem; None if it was made elsewhere."""
+    module = module_of(theorem)
+    return None if module is None else Path(str(module.__file__))
+
+
+def module_of(theorem):
+    """The module of the file that defines a loaded theorem; None if it was made elsewhere."""
     for name, module in list(sys.modules.items()):
         if name.startswith(_MODULE_PREFIX) and getattr(module, "THEOREM", None) is theorem:
-            return Path(str(module.__file__))
+            return module
     return None
 
 

@@ -178,7 +178,8 @@ def test_the_problem_of_a_dataset_is_a_perceptron_on_its_rows():
 
 def test_the_initial_sharpness_is_the_mean_over_new_networks():
     problem = bridge.digits(30).problem([5])
-    tops = [np.linalg.eigvalsh(problem.hessian(problem.network.initial(seed)).dense())[-1] for seed in range(3)]
+    starts = [problem.network.initial(np.random.default_rng(seed)) for seed in range(3)]
+    tops = [np.linalg.eigvalsh(problem.hessian(start).dense())[-1] for start in starts]
     assert bridge.initial_sharpness(problem, networks=3, tolerance=1e-8) == pytest.approx(np.mean(tops), rel=1e-12)
     with refused("networks must be a whole number >= 1, got 0"):
         bridge.initial_sharpness(problem, networks=0)

@@ -9,6 +9,7 @@ from helpers import directions, point_of, problem_of, richardson
 
 from quadlab import bridge
 from quadlab.bridge.operations import ADD, DENSE, GELU, LAYER_NORM, MATMUL, MEAN, SHIFT, SOFTMAX, SWAP, TANH
+from quadlab.theory.seeds import generator
 
 PLAIN = {
     "tanh": np.tanh,
@@ -133,7 +134,7 @@ def test_vision_transformer(activation):
 def test_initial_parameters(weights, largest, variance):
     network = bridge.vision_transformer((4, 4, 1), width=16, heads=2)
     flat = network.initial(3, weights=weights)
-    np.testing.assert_array_equal(flat, network.initial(np.random.default_rng(3), weights=weights))
+    np.testing.assert_array_equal(flat, network.initial(generator(3, "initial"), weights=weights))
     for where, parameter in zip(network.slices(), network.parameters, strict=True):
         values = flat[where]
         if not parameter.fan_in:

@@ -21,7 +21,7 @@ def probes_of(seed, count, dimension):
 def test_each_rule_is_exact_for_polynomials_up_to_twice_its_steps_less_one(steps):
     values = np.random.default_rng(0).uniform(-1, 1, 60)
     matrix, _ = symmetric(values)
-    found = spectral_density(matrix, rng=3, probes=4, steps=steps)
+    found = spectral_density(matrix, rng=np.random.default_rng(3), probes=4, steps=steps)
     probes = probes_of(3, 4, 60)
     for power in range(2 * steps):
         expected = np.sum(probes * (probes @ np.linalg.matrix_power(matrix, power)), axis=1)
@@ -36,7 +36,7 @@ def test_each_rule_is_exact_for_polynomials_up_to_twice_its_steps_less_one(steps
 def test_with_all_steps_the_rule_is_the_spectrum_seen_by_the_probe():
     values = np.sort(np.random.default_rng(0).standard_normal(20))
     matrix, basis = symmetric(values)
-    found = spectral_density(matrix, rng=1, probes=3, steps=50)
+    found = spectral_density(matrix, rng=np.random.default_rng(1), probes=3, steps=50)
     assert found.nodes == pytest.approx(np.tile(values, (3, 1)), abs=1e-13)
     assert found.weights == pytest.approx((probes_of(1, 3, 20) @ basis) ** 2, abs=1e-11)
     assert found.products == 60

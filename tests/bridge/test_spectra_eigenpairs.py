@@ -199,9 +199,9 @@ def test_a_start_saves_products():
     outliers, _ = symmetric(like_a_hessian(300))
     for matrix, k, share in [(semicircle, 1, 1 / 3), (semicircle, 3, 1 / 3), (outliers, 1, 0.8), (outliers, 5, 0.8)]:
         moved = matrix + 1e-4 * change * np.linalg.norm(matrix, 2) / np.linalg.norm(change, 2)
-        former = top_eigenpairs(matrix, k, rng=0, tolerance=1e-3)
-        cold = top_eigenpairs(moved, k, rng=1, tolerance=1e-3)
-        warm = top_eigenpairs(moved, k, rng=1, tolerance=1e-3, start=former.vectors)
+        former = top_eigenpairs(matrix, k, rng=np.random.default_rng(0), tolerance=1e-3)
+        cold = top_eigenpairs(moved, k, rng=np.random.default_rng(1), tolerance=1e-3)
+        warm = top_eigenpairs(moved, k, rng=np.random.default_rng(1), tolerance=1e-3, start=former.vectors)
         check(warm, moved, tolerance=1e-3)
         assert warm.products <= share * cold.products
 

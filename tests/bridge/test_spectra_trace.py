@@ -35,7 +35,7 @@ def estimates_by_projectors(matrix, vectors):
 @pytest.mark.parametrize("products", [4, 5, 12, 16])
 def test_value_and_error_are_those_of_explicit_projectors(spectrum, products):
     matrix, _ = symmetric(SPECTRA[spectrum])
-    found = trace(matrix, rng=7, products=products)
+    found = trace(matrix, rng=np.random.default_rng(7), products=products)
     count = products // 2
     table = estimates_by_projectors(matrix, np.random.default_rng(7).standard_normal((count, 150)))
     samples = np.diagonal(table)

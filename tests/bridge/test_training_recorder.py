@@ -144,8 +144,8 @@ def test_slopes_along_the_latest_eigenvector_at_every_step(rule, diagonal, dtype
     norms = np.linalg.norm(history["eigenvectors"].values, axis=1)
     np.testing.assert_allclose(norms, 1, rtol=0, atol=40 * float(np.finfo(dtype).eps))
     if diagonal is None:
-        iterates = train(problem, rule, START, 7, rng=6, recorder=Recorder(extra=KEEP)).history["iterate"].values
-        along = problem.gradient(iterates[6]) @ history["eigenvectors"].values[1][:, 0]
+        iterates = train(problem, rule, START, 7, rng=np.random.default_rng(6), recorder=Recorder(extra=KEEP))
+        along = problem.gradient(iterates.history["iterate"].values[6]) @ history["eigenvectors"].values[1][:, 0]
         assert along == history["gradient_projections"].values[6, 0]
 
 

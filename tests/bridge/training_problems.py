@@ -3,6 +3,7 @@
 import numpy as np
 
 from quadlab import bridge
+from quadlab.theory.seeds import generator
 
 
 def quadratic(outputs=2, examples=7, inputs=3, dtype="float64", backend="numpy"):
@@ -28,8 +29,8 @@ def iterates(rule, problem, start, steps, rng=None):
     """All iterates of a rule called by hand, (steps + 1, n) on the host."""
     parameters, state = problem.backend.array(start), rule.start(problem)
     path = [bridge.host(parameters)]
-    generator = rng if hasattr(rng, "standard_normal") else np.random.default_rng(rng)
+    random = generator(rng, "train")
     for _ in range(steps):
-        parameters, state = rule(problem, parameters, state, generator)
+        parameters, state = rule(problem, parameters, state, random)
         path.append(bridge.host(parameters))
     return np.array(path)

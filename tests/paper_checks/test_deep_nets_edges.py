@@ -48,7 +48,7 @@ def problem_on_few(activation="tanh", loss="squared_error"):
 
 def iterates(problem, step, seed):
     """The iterates of `step(gradient, w, previous) -> w+`, the first two of them equal."""
-    w = previous = problem.network.initial(np.random.SeedSequence(seed))
+    w = previous = problem.network.initial(np.random.default_rng(seed))
     found = [w]
     for _ in range(STEPS):
         w, previous = step(problem.gradient, w, previous), w
@@ -86,7 +86,7 @@ def test_gradient_descent_is_measured_in_the_second_half_of_its_own_iterates(sma
     problem = problem_on_few(activation=activation, loss=loss)
     path = iterates(problem, lambda gradient, w, _: w - 0.3 * gradient(w), 3)
     assert found["sharpness"] == pytest.approx(np.mean([top(problem, w)[0] for w in path[4:]]), rel=CLOSE)
-    start = top(problem, problem.network.initial(np.random.SeedSequence(3)))[0]
+    start = top(problem, problem.network.initial(np.random.default_rng(3)))[0]
     assert found["initial"] == pytest.approx(start, rel=CLOSE)
 
 
@@ -241,7 +241,7 @@ def sharpness_of_new(dataset):
     """The mean over four networks, before any step."""
     inputs = dataset.inputs.reshape(len(dataset.inputs), -1)
     problem = bridge.Problem(bridge.mlp([inputs.shape[1], 50, 50, dataset.outputs]), inputs, dataset.targets)
-    return np.mean([top(problem, problem.network.initial(seed))[0] for seed in range(4)])
+    return np.mean([top(problem, problem.network.initial(np.random.default_rng(seed)))[0] for seed in range(4)])
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_on_other_data_these_are_what_the_network_is_trained_on(small, theorem, 
     found = evidence.runs.run({**setting, **steps}, np.random.SeedSequence(0), "quick")
     assert np.isfinite(list(found.values())).all()
     rightly = bridge.Problem(bridge.mlp([6, 50, 50, 2]), dataset.inputs.reshape(20, 6), dataset.targets)
-    start = rightly.network.initial(0)
+    start = rightly.network.initial(np.random.default_rng(0))
     assert problems
     # in float32, whose losses are sums over 20 examples
     assert all(problem.loss(start) == pytest.approx(rightly.loss(start), rel=1e-5) for problem in problems)

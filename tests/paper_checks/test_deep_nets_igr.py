@@ -126,7 +126,7 @@ def test_the_next_orders_of_penalized_and_of_plain_descent_lie_apart_as_on_a_qua
 
 def test_penalized_descent_follows_the_flow_of_the_penalty(monkeypatch):
     module, problem, seed = module_of("regularizer_at_equal_loss"), small_problem(), np.random.SeedSequence(4)
-    start = problem.network.initial(seed, weights="normal")
+    start = problem.network.initial(np.random.default_rng(seed), weights="normal")
     level = 0.7 * problem.loss(start)
     monkeypatch.setattr(module, "problem_of", lambda budget: problem)
     monkeypatch.setattr(module, "LOSSES", (level,))
@@ -152,7 +152,7 @@ def test_beyond_stability_the_gradient_must_be_larger():
 def test_beyond_stability_the_losses_are_the_same(data, seed, level, rate, monkeypatch):
     module, problem, seed = module_of("regularizer_at_equal_loss"), small_problem(data), np.random.SeedSequence(seed)
     monkeypatch.setattr(module, "problem_of", lambda budget: problem)
-    start = problem.network.initial(seed, weights="normal")
+    start = problem.network.initial(np.random.default_rng(seed), weights="normal")
     monkeypatch.setattr(module, "LOSSES", (level * problem.loss(start),))
     end = start
     while problem.loss(end) >= module.LOSSES[0]:
@@ -180,7 +180,7 @@ def test_the_miss_of_a_step_is_that_of_two_parameter_models():
 
 def test_terms_are_derivatives_of_the_gradient():
     local, problem = module_of("local_error"), small_problem()
-    weights = problem.network.initial(2)
+    weights = problem.network.initial(np.random.default_rng(2))
     gradient, turned, twice, third = local.terms(problem, weights)
     hessian = problem.hessian(weights).dense()
     assert turned == pytest.approx(hessian @ gradient, rel=1e-10, abs=1e-14)
@@ -323,7 +323,7 @@ def test_on_other_data_rates_are_shares_of_the_edge_of_a_new_network(name, targe
     inputs, values = dataset.standardized().inputs, dataset.standardized().targets
     loss = "cross_entropy" if targets == "labels" else "squared_error"
     problem = bridge.Problem(bridge.mlp([3, 32, 2]), inputs, values, loss=loss)
-    hessian = problem.hessian(problem.network.initial(np.random.SeedSequence(3), weights="normal")).dense()
+    hessian = problem.hessian(problem.network.initial(np.random.default_rng(3), weights="normal")).dense()
     share = setting.get("share", module.RATE / 2 if name == "local_error" else None)
     assert found["learning rate"] == pytest.approx(2 * share / np.linalg.eigvalsh(hessian)[-1], rel=1e-4)
 
@@ -339,7 +339,7 @@ def test_data_with_nothing_to_learn_meet_no_premise(name):
 @pytest.mark.parametrize("name", ["regularizer_at_equal_loss", "flatness_at_equal_loss"])
 def test_on_other_data_the_loss_is_one_the_flow_reaches_early(name):
     module, problem = module_of(name), small_problem()
-    start = problem.network.initial(1)
+    start = problem.network.initial(np.random.default_rng(1))
     rate, time_step, losses, last = module.course_on_data(problem, start, 2.0, 0.3)
     assert (rate, time_step) == pytest.approx((0.3, 0.25))
     # steps of Runge and Kutta that grow by 5 % from a quarter of the time step

@@ -40,7 +40,7 @@ def exact(monkeypatch):
 def tiny_problem():
     rng = np.random.default_rng(0)
     problem = bridge.Problem(bridge.mlp([3, 4, 2]), rng.standard_normal((8, 3)), rng.standard_normal((8, 2)))
-    return problem, problem.network.initial(1)
+    return problem, problem.network.initial(np.random.default_rng(1))
 
 
 def top(matrix):
@@ -113,7 +113,7 @@ def new_problem(dataset):
 def sharpness_of_new(dataset):
     """The mean over four networks, before any step."""
     problem = new_problem(dataset)
-    starts = map(problem.network.initial, range(4))
+    starts = map(problem.network.initial, map(np.random.default_rng, range(4)))
     return np.mean([bridge.top_eigenpairs(problem.hessian(w), rng=1, tolerance=1e-6).values[0] for w in starts])
 
 
@@ -155,7 +155,7 @@ def test_on_other_data_rules_are_the_same_in_units_of_the_sharpness(small, monke
         expected = {key: value * unit ** units.get(key, 0) for key, value in on_digits.items() if value is not None}
         assert {key: value for key, value in mine.items() if value is not None} == pytest.approx(expected, rel=2e-3)
     rightly = new_problem(dataset)
-    start = rightly.network.initial(0)
+    start = rightly.network.initial(np.random.default_rng(0))
     # in float32, whose losses are sums over 20 examples
     for problem in problems[len(problems) // 2 :]:
         assert problem.loss(start) == pytest.approx(rightly.loss(start), rel=1e-5)
@@ -184,7 +184,7 @@ def test_ivon_is_followed_in_its_own_coordinates_without_a_break(exact):
     problem, w = tiny_problem()
     module = MODULES["ivon_sharpness"]
     rule = ivon(0.1, 1e4, 0.5, weight_decay=module.WEIGHT_DECAY, momentum=0.5, hessian_decay=0.9)
-    settled = train(problem, rule, w, 5, rng=3)
+    settled = train(problem, rule, w, 5, rng=np.random.default_rng(3))
     sharpness, squares, end = module.along_top_eigenvector(problem, rule, settled, 10)
     rng, expected, slopes = np.random.default_rng(3), [], []
     state = rule.start(problem)

@@ -58,6 +58,10 @@ def test_roles_become_lines_markers_and_error_bars():
 def test_missing_or_foreign_data_are_named(tmp_path):
     with pytest.raises(ValueError, match="there is no data to reuse at"):
         regenerate(FIGURE, tmp_path / "figure", reuse_data=True)
+    for damaged in (b"\xff\xfea,b\n", b'"' + b"a" * 200_000):
+        (tmp_path / "figure.csv").write_bytes(damaged)
+        with pytest.raises(ValueError, match="figure.csv must be a table in UTF-8"):
+            regenerate(FIGURE, tmp_path / "figure", reuse_data=True)
     (tmp_path / "figure.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="must have the columns panel, series"):
         regenerate(FIGURE, tmp_path / "figure", reuse_data=True)

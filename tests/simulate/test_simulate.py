@@ -286,6 +286,19 @@ def test_children_of_a_seed_sequence_give_different_results():
     assert not np.array_equal(one, two)
 
 
+@pytest.mark.parametrize("how", ["child", "generator's child", "root"])
+def test_draws_of_the_callers_own_are_no_draws_of_the_simulation(how):
+    """x+ = xi, from an x that the caller drew of the same seed: E[x+ x] = 0."""
+    x, xi = sympy.symbols("x xi")
+    rule, root = UpdateRule("noise", (x,), (xi,), (Noise(xi),)), np.random.SeedSequence(1)
+    mine = {"child": root.spawn(1)[0], "generator's child": np.random.default_rng(1).spawn(1)[0], "root": 1}[how]
+    start = np.random.default_rng(mine).standard_normal((1, 10_000))
+    product = {"product": lambda now: now.state["x"][0] * now.initial["x"][0]}
+    rng = root if how == "child" else 1
+    found = simulate(rule, steps=1, replicas=10_000, initial=lambda *_: start, observables=product, rng=rng)
+    assert abs(found.mean["product"][0]) < 5 * found.standard_error["product"][0]
+
+
 @pytest.mark.parametrize("replicas", [1, 32768, 32769, 100_000])
 def test_chunks_divide_the_replicas(replicas):
     sizes = chunk_sizes(replicas, 2)

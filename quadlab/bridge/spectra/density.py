@@ -8,8 +8,9 @@ from scipy.linalg import eigh_tridiagonal
 from scipy.special import ndtr
 
 from quadlab.bridge.arrays import host
-from quadlab.bridge.spectra.products import generator, products_of
+from quadlab.bridge.spectra.products import products_of
 from quadlab.theory.intervals import Interval, positive, real, whole_positive
+from quadlab.theory.seeds import generator
 
 __all__ = ["SpectralDensity", "spectral_density"]
 
@@ -120,7 +121,7 @@ def spectral_density(operator, *, rng=None, probes=8, steps=64):
     array([[-1.,  3.],
            [-1.,  3.]])
     """
-    products, random = products_of(operator), generator(rng)
+    products, random = products_of(operator), generator(rng, "density")
     probes = int(whole_positive.check_one("probes", probes))
     steps = min(int(whole_positive.check_one("steps", steps)), products.dimension)
     diagonals, couplings = _tridiagonal(products, products.random(random, probes), steps)

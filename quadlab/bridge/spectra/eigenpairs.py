@@ -9,8 +9,9 @@ import numpy as np
 from quadlab.bridge.arrays import host
 from quadlab.bridge.spectra.basis import RitzBasis, combined, orthonormal, transposed
 from quadlab.bridge.spectra.completeness import copies_may_be_missing, steps_needed, unknown
-from quadlab.bridge.spectra.products import Outgrown, generator, here, products_of
+from quadlab.bridge.spectra.products import Outgrown, here, products_of
 from quadlab.theory.intervals import Interval, whole_positive
+from quadlab.theory.seeds import generator
 
 __all__ = ["EigenResult", "top_eigenpairs"]
 
@@ -94,7 +95,7 @@ def top_eigenpairs(
     if not isinstance(which, str) or which not in KEYS:
         raise ValueError(f'which must be "largest", "smallest" or "magnitude", got {which!r}')
     # the smallest of A are the largest of A divided by a negative scale
-    products, random = products_of(operator, sign=-1 if which == "smallest" else 1), generator(rng)
+    products, random = products_of(operator, sign=-1 if which == "smallest" else 1), generator(rng, "eigenpairs")
     dimension, where = products.dimension, products.backend
     k = int(whole_positive.check_one("k", k))
     if k > dimension:

@@ -1,5 +1,7 @@
 """The curvature of new networks, in units of which learning rates carry over from one data set to another."""
 
+import numpy as np
+
 from quadlab.bridge.spectra.eigenpairs import top_eigenpairs
 from quadlab.theory.intervals import whole_positive
 
@@ -20,7 +22,9 @@ def initial_sharpness(problem, *, networks=4, tolerance=1e-2):
     """
     total = 0.0
     for seed in range(int(whole_positive.check_one("networks", networks))):
-        top = top_eigenpairs(problem.hessian(problem.network.initial(seed)), rng=0, tolerance=tolerance)
+        top = top_eigenpairs(
+            problem.hessian(problem.network.initial(np.random.default_rng(seed))), rng=0, tolerance=tolerance
+        )
         if not top.converged:
             raise ArithmeticError(f"the top eigenvalue of the new network {seed} did not converge")
         total += float(top.values[0])

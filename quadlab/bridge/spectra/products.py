@@ -9,7 +9,7 @@ import numpy as np
 
 from quadlab.bridge.arrays import Backend, backend, backend_of, host, namespace
 
-__all__ = ["Outgrown", "Products", "generator", "here", "products_of"]
+__all__ = ["Outgrown", "Products", "here", "products_of"]
 
 
 class Outgrown(ArithmeticError):
@@ -77,20 +77,6 @@ def products_of(operator, sign=1):
         raise ValueError(f"operator must be square with at least one row, got shape {tuple(shape)}")
     where = getattr(operator, "backend", None)
     return Products(operator, where if isinstance(where, Backend) else backend(), int(shape[0]), sign)
-
-
-def generator(rng):
-    """The NumPy generator for `rng` (SPEC 7: None, int, SeedSequence or Generator).
-
-    >>> generator(1).integers(10)
-    np.int64(4)
-    """
-    try:
-        if not isinstance(rng, bool):
-            return np.random.default_rng(rng)
-    except (TypeError, ValueError):
-        pass
-    raise ValueError(f"rng must be None, a non-negative int, a SeedSequence or a Generator, got {rng!r}")
 
 
 def here(name, values, where):

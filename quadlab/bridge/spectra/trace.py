@@ -6,8 +6,9 @@ import numpy as np
 
 from quadlab.bridge.arrays import host
 from quadlab.bridge.spectra.basis import transposed
-from quadlab.bridge.spectra.products import generator, products_of
+from quadlab.bridge.spectra.products import products_of
 from quadlab.theory.intervals import whole_positive
+from quadlab.theory.seeds import generator
 
 __all__ = ["Trace", "trace"]
 
@@ -54,7 +55,7 @@ def trace(operator, *, rng=None, products=60):
     >>> trace(np.diag([3.0, 2.0, 1.0]))
     Trace(value=6.0, standard_error=0.0, products=3)
     """
-    multiply, random = products_of(operator), generator(rng)
+    multiply, random = products_of(operator), generator(rng, "trace")
     products = int(whole_positive.check_one("products", products))
     if multiply.dimension <= products:
         whole = multiply(multiply.backend.array(np.eye(multiply.dimension)))

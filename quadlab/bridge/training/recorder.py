@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from quadlab.bridge import spectra
 from quadlab.bridge.arrays import host
 from quadlab.bridge.training.history import Log
@@ -155,7 +153,7 @@ class Recording:
         if recorder.preconditioner is not None:
             operator = spectra.preconditioned(operator, recorder.preconditioner(at.state))
         found = spectra.top_eigenpairs(
-            operator, recorder.sharpness, rng=np.random.default_rng(int(recorder.seed)),
+            operator, recorder.sharpness, rng=int(recorder.seed),
             start=self.memory.get("vectors"), tolerance=recorder.tolerance, max_products=recorder.max_products,
         )  # fmt: skip
         self.memory = {"start": self.memory["start"], "vectors": found.vectors}

@@ -8,12 +8,13 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from quadlab.bridge.spectra.products import generator, here
+from quadlab.bridge.spectra.products import here
 from quadlab.bridge.training.averages import Average
 from quadlab.bridge.training.history import History
 from quadlab.bridge.training.quantities import Evaluations
 from quadlab.bridge.training.recorder import Recording
 from quadlab.bridge.training.rule import Rule
+from quadlab.theory.seeds import generator
 
 __all__ = ["Run", "Training", "TrainingDiverged", "begin"]
 
@@ -110,7 +111,7 @@ def begin(problem, rule, parameters, averages, recorder, rng):
     if tuple(values.shape) != (problem.dimension,):
         raise ValueError(f"parameters must have shape ({problem.dimension},), got {tuple(values.shape)}")
     recording = Recording(recorder, problem, _copied(values))
-    random = generator(rng)
+    random = generator(rng, "train")
     run = Run(Evaluations(problem), rule, tuple(averages), values, rule.start(problem), {}, random, recording)
     if earlier is None:
         run.average()
