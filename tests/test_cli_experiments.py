@@ -136,7 +136,9 @@ def test_an_experiment_trains_on_arrays_of_the_user(run, tmp_path):
     )  # fmt: skip
     data = bridge.from_npz(tmp_path / "mine.npz")
     problem = bridge.Problem(bridge.mlp([5, 50, 50, 2]), data.inputs, data.targets)
-    for row in evidence["comparisons"]:
+    rows = evidence["comparisons"] + evidence["premise_not_met"]
+    assert len(rows) == 2
+    for row in rows:
         for made in row["runs"]:
             start = problem.network.initial(np.random.default_rng(made["seed"]))
             exact = bridge.top_eigenpairs(problem.hessian(start), rng=0).values[0]

@@ -170,12 +170,20 @@ class Replication:
         made, unmet = [], []
         for setting, row in zip(self.settings, replicas, strict=True):
             if missing := self._missing(setting, row):
-                unmet.append(Verdict(INCONCLUSIVE, missing))
+                runs = [{"seed": run.seed, "missing": run.missing, "measured": dict(run.measured)} for run in row]
+                unmet.append({"setting": dict(setting), "missing": missing, "runs": runs})
             else:
                 made.append((setting, row))
-        about = {"observable": self.observable, "units": self.units, "confidence": self.confidence}
+        left_open = [Verdict(INCONCLUSIVE, row["missing"]) for row in unmet]
+        about = {
+            "observable": self.observable,
+            "units": self.units,
+            "confidence": self.confidence,
+            "comparisons": [],
+            "premise_not_met": unmet,
+        }
         if not made:
-            return lambda candidate: Evidence(self.kind, combine(unmet), claim, about)
+            return lambda candidate: Evidence(self.kind, combine(left_open), claim, about)
         if all(run.measured == row[0].measured for _, row in made for run in row):
             raise ValueError("runs must depend on their seeds, got the same numbers from all of them")
         observed = _finite(made, self.observed, "observed")
@@ -216,8 +224,8 @@ class Replication:
                     made, observed, predicted, *intervals, strict=True
                 )
             ]
-            verdict = combine([*map(self._decide, rows), *unmet])
-            return Evidence(self.kind, verdict, claim, {"comparisons": rows, **about, "resolution": seen})
+            verdict = combine([*map(self._decide, rows), *left_open])
+            return Evidence(self.kind, verdict, claim, {**about, "comparisons": rows, "resolution": seen})
 
         return judge
 

@@ -303,6 +303,11 @@ def test_a_run_without_its_premise_leaves_its_setting_open(error):
     assert found.verdict.word == v.INCONCLUSIVE
     assert found.verdict.reason == "the edge was not reached (in 4 of 4 runs at rate = 0.2)"
     assert [row["setting"]["rate"] for row in found.figures["comparisons"]] == [0.1, 0.4]
+    (row,) = found.figures["premise_not_met"]
+    assert (row["setting"], [run["missing"] for run in row["runs"]]) == (
+        {"rate": 0.2},
+        ["the edge was not reached"] * 4,
+    )
     assert judged(evidence, lambda rate: 2.2 / rate).verdict.word == v.REFUTED
     with pytest.raises(RuntimeError, match="the run at rate = 0.2 with seed .* failed: the edge was not reached"):
         evidence.runs.made(SETTINGS, 4, rng=0, budget="standard")
