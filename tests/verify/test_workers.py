@@ -236,10 +236,14 @@ def test_a_process_that_is_a_worker_itself_makes_its_runs_itself():
     assert loky.get_reusable_executor(1).submit(nested, 0).result() == expected
 
 
+# whoever runs the tests in a shell's background has them ignore interrupts, which is inherited
 ENDLESS = """
+import signal
 import time
 from pathlib import Path
 from quadlab.verify import Runs
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def endless(setting, seed, budget):
     Path(__file__).with_name(f"started {setting['rate']}").touch()
