@@ -112,7 +112,7 @@ def in_pieces(problem, rule, start, pieces, length, rng, diagonal=None):
         vectors = top.vectors
         sharpness.append(top.values[0])
         for _ in range(length):
-            slopes.append((scale * problem.gradient(parameters)) @ vectors[:, 0])
+            slopes.append(((scale * problem.gradient(parameters)) @ vectors)[0])
             parameters, state = rule(problem, parameters, state, rng)
     return np.array(sharpness), np.array(slopes)
 
