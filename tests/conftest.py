@@ -1,8 +1,14 @@
 """What tests of the command line share: a way to run it, and the text of a small theorem file."""
 
+import os
+
 import pytest
 
-from quadlab import cli
+# processes that run tests fill the cores; threads of each beyond that would wait for one another
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from quadlab import cli  # noqa: E402 (BLAS reads its number of threads when NumPy loads it)
 
 THEOREM = """
 from quadlab.theory.intervals import positive
