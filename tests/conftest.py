@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-# processes that run tests fill the cores; threads of each beyond that would wait for one another
+# processes that run tests fill the cores, and threads of each would wait for one another; BLAS reads this when loaded
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from quadlab import cli  # noqa: E402 (BLAS reads its number of threads when NumPy loads it)
+from quadlab import cli
 
 THEOREM = """
 from quadlab.theory.intervals import positive
