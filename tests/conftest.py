@@ -1,6 +1,13 @@
 """What tests of the command line share: a way to run it, and the text of a small theorem file."""
 
+import gc
+import os
+
 import pytest
+
+# processes that run tests fill the cores, and threads of each would wait for one another; BLAS reads this when loaded
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from quadlab import cli
 
@@ -31,3 +38,9 @@ def run(capsys):
 def theorem_text():
     """A file that defines the theorem mine.square; `{formula}` is to be filled in."""
     return THEOREM
+
+
+def pytest_collection_finish():
+    # what imports and collection left stays; collectors of garbage need not look at it again and again
+    gc.collect()
+    gc.freeze()

@@ -35,8 +35,10 @@ def peak_of(function):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize(("examples", "batch", "vectors"), [(100, None, 1), (30, None, 8), (60, 30, 0), (12, 6, 40)])
+@pytest.mark.parametrize(
+    ("examples", "batch", "vectors", "dtype"),
+    [(100, None, 1, "float64"), (30, None, 8, "float32"), (60, 30, 0, "float32"), (12, 6, 40, "float64")],
+)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_estimate_is_within_twice_the_peak(name, examples, batch, vectors, dtype):
     network = NETWORKS[name]

@@ -15,6 +15,7 @@ from quadlab.problems import (
     third_derivative_tensor,
 )
 
+EPS = np.finfo(float).eps
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(9, 3))
 A, B, C = sympy.symbols("a b c")
@@ -47,6 +48,17 @@ def derivative_along(function, weights, direction, step=1e-3):
         return (function(weights + step * direction) - function(weights - step * direction)) / (2 * step)
 
     return (4 * quotient(step / 2) - quotient(step)) / 3
+
+
+def rounded(problem, weights):
+    """The sum of the magnitudes of the terms of a loss, to which its rounding is relative."""
+    if isinstance(problem, GradientPenalty):
+        penalty = abs(problem.strength) * np.sum(problem.problem.gradient(weights) ** 2)
+        return rounded(problem.problem, weights) + penalty
+    if isinstance(problem, Landscape):
+        values = dict(zip(problem.parameters, weights, strict=True))
+        return sum(abs(float(term.subs(values))) for term in problem.expression.args)
+    return problem.loss(weights)
 
 
 def assert_close(actual, expected):
@@ -108,7 +120,7 @@ def test_batches_broadcast_and_equal_their_members(problem, batch):
     products = np.broadcast_to(products, (4, *(1,) * (2 - len(batch)), *weights.shape))
     for index in np.ndindex(batch):
         member = weights[index]
-        np.testing.assert_allclose(losses[index], problem.loss(member), rtol=1e-13)
+        assert abs(losses[index] - problem.loss(member)) <= 100 * EPS * rounded(problem, member)
         np.testing.assert_allclose(gradients[index], problem.gradient(member), atol=1e-12)
         np.testing.assert_allclose(dense[index], hessian_matrix(problem, member), atol=1e-12)
         place = (3, *(0,) * (2 - len(batch)), *index)
