@@ -259,7 +259,7 @@ def _problem(data, target):
         return None
     from quadlab.problems import LeastSquares
 
-    return LeastSquares.from_csv(data, target)
+    return LeastSquares.from_csv(data, target, standardize=True)
 
 
 def _state_folder():

@@ -26,12 +26,12 @@ def test_round_trip(write, position):
     table = np.insert(features, position, targets, axis=1)
     rows = [",".join(map(repr, row)) for row in table.tolist()]
     path = write("\n".join([",".join(columns), *rows]))
-    problem = LeastSquares.from_csv(path, "target", standardize=False)
+    problem = LeastSquares.from_csv(path, "target")
     np.testing.assert_array_equal(problem.features, features)
     np.testing.assert_array_equal(problem.targets, targets)
     assert problem.feature_names == ("a", "b", "c")
     assert problem.name == "data"
-    standardized = LeastSquares.from_csv(str(path), "target")
+    standardized = LeastSquares.from_csv(str(path), "target", standardize=True)
     same = LeastSquares(features, targets, standardize=True)
     np.testing.assert_array_equal(standardized.features, same.features)
     np.testing.assert_array_equal(standardized.targets, same.targets)
@@ -55,7 +55,7 @@ def test_harmless_variations_are_read(write, text):
 
 
 def test_constant_columns_are_dropped_on_record(write):
-    problem = LeastSquares.from_csv(write("a,flat,y\n1,7,2\n3,7,4\n"), "y")
+    problem = LeastSquares.from_csv(write("a,flat,y\n1,7,2\n3,7,4\n"), "y", standardize=True)
     assert problem.dropped == ("flat",)
     assert problem.feature_names == ("a",)
 
@@ -86,7 +86,7 @@ def test_constant_columns_are_dropped_on_record(write):
 )
 def test_malformed_files_are_refused(write, text, message):
     with pytest.raises(ValueError, match=message) as failure:
-        LeastSquares.from_csv(write(text), "y")
+        LeastSquares.from_csv(write(text), "y", standardize=True)
     assert "\n" not in str(failure.value)
 
 
