@@ -205,5 +205,5 @@ def test_columns_constant_up_to_rounding_are_dropped(column):
 
 def test_targets_of_any_size_are_shifted_to_mean_zero():
     # the sum of the targets is no double, their mean is
-    problem = LeastSquares([[1.0], [2.0], [4.0]], np.array([0.0, 2.0, 4.0]) + 2**53, standardize=True)
-    np.testing.assert_array_equal(problem.targets, [-2, 0, 2])
+    problem = LeastSquares(np.eye(5), np.array([0.0, 2.0, 10.0, 12.0, 16.0]) + 2**53, standardize=True)
+    np.testing.assert_array_equal(problem.targets, [-8, -6, 2, 4, 8])
