@@ -33,7 +33,8 @@ class LeastSquares(Quadratic):
         leave out features that are constant up to rounding (16 eps of their largest entry)
 
     Attributes beyond those of `Quadratic`: `features`, `targets`, `feature_names`, as used after any
-    standardizing, and `dropped`, the names of the constant features left out.
+    standardizing, `dropped`, the names of the constant features left out, and `rank_tolerance`: singular values of
+    the features below it, relative to the largest, are rounding and count as zero.
 
     Raises
     ------
@@ -53,6 +54,7 @@ class LeastSquares(Quadratic):
     targets: np.ndarray = field(init=False)
     feature_names: tuple[str, ...] = field(init=False)
     dropped: tuple[str, ...] = field(init=False)
+    rank_tolerance: float = field(init=False)
 
     def __init__(self, features, targets, *, feature_names=None, name="least squares", standardize=False):
         features = read_only("features", features, dimensions=2)
@@ -65,8 +67,10 @@ class LeastSquares(Quadratic):
             column = targets[:, None]
             targets = read_only("targets", standardization(column).centred(column)[:, 0], dimensions=1)
         vars(self).update(features=features, targets=targets, feature_names=names, dropped=dropped)
-        vars(self).update(_rounding=float(np.linalg.norm(rounding)))
-        minimizer = np.linalg.lstsq(features, targets, rcond=self._rank_tolerance)[0]
+        # standardized columns, whose largest singular value is at least sqrt(rows), hold the rounding of those given
+        tolerance = float(np.finfo(float).eps * (max(features.shape) + np.linalg.norm(rounding)))
+        vars(self).update(rank_tolerance=tolerance)
+        minimizer = np.linalg.lstsq(features, targets, rcond=tolerance)[0]
         minimum = np.mean((features @ minimizer - targets) ** 2) / 2
         super().__init__(features.T @ features / rows, minimizer, minimum, name=name)
 
@@ -120,17 +124,12 @@ class LeastSquares(Quadratic):
         features, targets, names = read_csv(path, target)
         return cls(features, targets, feature_names=names, name=Path(path).stem, standardize=standardize)
 
-    @property
-    def _rank_tolerance(self):
-        # standardized columns, whose largest singular value is at least sqrt(rows), hold the rounding of those given
-        return np.finfo(float).eps * (max(self.features.shape) + self._rounding)
-
     @cached_property
     def _spectrum(self):
         # singular values of X keep the digits that squaring into X'X loses, and give exact zeros for the rank
         rows, columns = self.features.shape
         _, singular, basis = np.linalg.svd(np.linalg.qr(self.features, mode="r"))
-        singular[singular <= self._rank_tolerance * singular[0]] = 0
+        singular[singular <= self.rank_tolerance * singular[0]] = 0
         values = np.zeros(columns)
         values[: len(singular)] = singular**2 / rows
         return read_only("eigenvalues", values[::-1], 1), read_only("eigenvectors", basis[::-1].T, 2)
