@@ -266,7 +266,7 @@ def _problem(data, target):
         return None
     from quadlab.problems import LeastSquares
 
-    return LeastSquares.from_csv(data, target)
+    return LeastSquares.from_csv(data, target, standardize=True)
 
 
 class _Progress:

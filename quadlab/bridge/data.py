@@ -15,6 +15,7 @@ from quadlab.bridge.arrays import real_numbers
 from quadlab.bridge.network import is_whole
 from quadlab.bridge.problem import Problem
 from quadlab.theory.intervals import whole_positive
+from quadlab.theory.standardization import standardization
 
 __all__ = ["Dataset", "digits", "from_npz"]
 
@@ -48,8 +49,10 @@ class Dataset:
     def standardized(self):
         """The same data with (x - mean) / standard deviation for each number of the inputs, in rows (N, numbers).
 
-        Mean and deviation are those of the examples to train on; what is constant there is shifted alone. Targets that
-        are numbers are treated alike, labels kept.
+        Mean and deviation are those of the examples to train on; what is constant there up to rounding (16 eps of its
+        largest value) is shifted alone. Targets that are numbers are treated alike, labels kept.
+
+        Raises ValueError when there are no examples to train on, or a number is not finite once standardized.
 
         >>> labels, train, test = np.array([0, 1]), np.array([[1.0, 5.0], [3.0, 5.0]]), np.array([[2.0, 6.0]])
         >>> data = Dataset("two", train, labels, test, labels[:1]).standardized()
@@ -60,9 +63,15 @@ class Dataset:
         changes: dict[str, Any] = {}
         for name, values in scaled.items():
             size = prod(values.shape[1:])
-            rows, test = (part.reshape(len(part), size) for part in (values, getattr(self, f"test_{name}")))
-            center, spread = rows.mean(axis=0), np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 1)
-            changes |= {name: (rows - center) / spread, f"test_{name}": (test - center) / spread}
+            parts = {name: values, f"test_{name}": getattr(self, f"test_{name}")}
+            rows = {part: array.reshape(len(array), size) for part, array in parts.items()}
+            if not values.size or not np.isfinite(values).all():
+                raise ValueError(f"{name} must be finite numbers of at least one example, got shape {values.shape}")
+            standardize = standardization(rows[name])
+            changes |= {part: standardize(array) for part, array in rows.items()}
+            for part in parts:
+                if not np.isfinite(changes[part]).all():
+                    raise ValueError(f"{part} must be finite once standardized like {name}, got NaN or infinity")
         return replace(self, **changes)
 
     def __repr__(self):

@@ -1,13 +1,20 @@
 """Numeric CSV files: one header line, then finite numbers only, or one sentence about what is wrong."""
 
 import csv
+import os
+import re
 from collections import Counter
 from difflib import get_close_matches
-from math import isfinite
+from io import StringIO
+from math import inf, isfinite
+from pathlib import Path
 
 import numpy as np
 
 __all__ = ["closest", "read_csv"]
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def closest(word, choices):
@@ -24,7 +31,8 @@ def read_csv(path, target):
 
     Parameters
     ----------
-    path : UTF-8 text, comma separated; the first line names the columns, blank lines are skipped
+    path : UTF-8 text, comma separated; the first line names the columns, blank lines are skipped. A number is written
+        in the digits 0 to 9, with a decimal point or an exponent if need be: 12, -0.5, 1.5e-3
     target : name of the column to predict
 
     Returns
@@ -33,8 +41,8 @@ def read_csv(path, target):
 
     Raises
     ------
-    ValueError: the file is missing, not text or empty; a column name is empty or repeated; the target is
-    no column or the only one; a row is ragged; a cell is not a finite number; there are fewer than 2 rows.
+    ValueError: the file is missing, not text, empty or not comma separated; a column name is empty or repeated; the
+    target is no column or the only one; a row is ragged; a cell is not a finite number; there are fewer than 2 rows.
 
     >>> from tempfile import TemporaryDirectory
     >>> from pathlib import Path
@@ -44,18 +52,8 @@ def read_csv(path, target):
     ...     read_csv(path, "price")
     (array([[1., 2.], [3., 5.]]), array([10., 30.]), ('width', 'height'))
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, skipinitialspace=True)
-            lines = [(reader.line_num, cells) for cells in reader if cells]
-    except OSError as error:
-        raise ValueError(f"path must name a readable CSV file, got {str(path)!r}: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} must be CSV in UTF-8: {error}") from None
-    if not lines:
-        raise ValueError(f"{path} must have a header line that names the columns, got an empty file")
-    (header_line, header), *rows = lines
-    names = _column_names(f"{path} line {header_line}", header)
+    (header_line, header), *rows = _records(path)
+    names = _column_names(f"{path} line {header_line}", header, target)
     if target not in names:
         raise ValueError(
             f"target must be one of the columns {', '.join(names)} of {path}, got {target!r}; "
@@ -70,8 +68,45 @@ def read_csv(path, target):
     return np.delete(table, index, axis=1), table[:, index], (*names[:index], *names[index + 1 :])
 
 
-def _column_names(place, header):
-    names = [cell.strip() for cell in header]
+def _records(path):
+    """Line number and cells of each record that is not blank."""
+    reader = csv.reader(StringIO(_text(path), newline=""), skipinitialspace=True, strict=True)
+    records, line = [], 1
+    try:
+        for cells in reader:
+            if len(cells) > 1 or any(cell.strip() for cell in cells):
+                records.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        reason = "a quote that is not closed" if "end of data" in str(error) else error
+        raise ValueError(f"{path} must be CSV in UTF-8: {reason} in line {line}") from None
+    if not records:
+        raise ValueError(f"{path} must have a header line that names the columns, got an empty file")
+    return records
+
+
+def _text(path):
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path must name a readable CSV file, got {path!r}")
+    try:
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"path must name a readable CSV file, got {str(path)!r}: {reason}") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path} must be CSV in UTF-8: {error.reason} in line {line}") from None
+
+
+def _column_names(place, header, target):
+    names = [" ".join(cell.split()) for cell in header]
+    if target not in names:
+        parts = {part.strip() for mark in _SEPARATORS for part in ",".join(header).split(mark)}
+        _require_commas(place, header, fits=len(names) > 1 and target not in parts)
+        if all(_NUMBER.fullmatch(name) for name in names):
+            raise ValueError(f"{place} must name the columns, got the numbers {_shown(', '.join(names))}")
     if "" in names:
         raise ValueError(f"{place} must name every column, got an empty name for column {names.index('') + 1}")
     name, count = Counter(names).most_common(1)[0]
@@ -80,18 +115,33 @@ def _column_names(place, header):
     return names
 
 
+def _require_commas(place, cells, fits):
+    """ValueError that names the separator where cells that do not fit the columns hold another one than the comma."""
+    text = ",".join(cells).strip()
+    marks = _SEPARATORS if len(cells) > 1 else _SEPARATORS | {" ": "spaces"}
+    found = next((words for mark, words in marks.items() if mark in text), None)
+    if found and not fits:
+        raise ValueError(f"{place} must be comma separated, got {found} in {_shown(text)}")
+
+
 def _numbers(place, names, cells):
+    _require_commas(place, cells, fits=len(cells) == len(names))
     if len(cells) != len(names):
-        raise ValueError(f"{place} must have {len(names)} cells like the header, got {len(cells)}")
-    return [_number(place, name, cell) for name, cell in zip(names, cells, strict=True)]
+        hint = "; a number takes a decimal point, no comma" if len(cells) > len(names) else ""
+        raise ValueError(f"{place} must have {len(names)} cells like the header, got {len(cells)}{hint}")
+    return [_number(place, name, cell.strip()) for name, cell in zip(names, cells, strict=True)]
 
 
 def _number(place, name, cell):
-    try:
-        number = float(cell)
-    except ValueError:
-        number = None
-    if number is None or not isfinite(number):
-        got = repr(cell) if cell.strip() else "an empty cell"
-        raise ValueError(f"{place} column {name!r} must be a finite number, got {got}")
+    # float() takes more: underscores, the digits of every script, nan and infinity
+    number = float(cell) if _NUMBER.fullmatch(cell) else inf
+    if not isfinite(number):
+        raise ValueError(
+            f"{place} column {name!r} must be a finite number, got {_shown(cell) if cell else 'an empty cell'}; "
+            "a number is written like 12, -0.5 or 1.5e-3"
+        )
     return number
+
+
+def _shown(text):
+    return repr(text if len(text) <= 60 else text[:57] + "...")

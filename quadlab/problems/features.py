@@ -4,6 +4,7 @@ import numpy as np
 
 from quadlab.problems.arrays import read_only
 from quadlab.problems.csv_data import closest
+from quadlab.theory.standardization import standardization
 
 __all__ = ["bundled_dataset", "named_features"]
 
@@ -35,37 +36,38 @@ def bundled_dataset(name, choices):
 
 
 def named_features(features, feature_names, standardize):
-    """Features as a problem keeps them, their names, and the names of the constant features left out.
+    """Features as a problem keeps them, their names, the constant ones left out, and what rounding moves them by.
 
     Parameters
     ----------
     features : shape (rows, columns), finite
     feature_names : one distinct name per column; None for x1, x2, ...
-    standardize : shift and scale every column to mean 0 and variance 1, and leave out constant columns
+    standardize : shift and scale every column to mean 0 and variance 1, and leave out columns that are constant up to
+        rounding, as `quadlab.theory.standardization` tells
+
+    Returns
+    -------
+    features, names, names of the columns left out, and for each column kept what one rounding of the numbers given
+    moves the largest of those returned by, in eps.
 
     Raises
     ------
     ValueError: the names do not fit, or every column is constant when standardizing.
 
     >>> named_features(np.array([[1.0, 5.0], [3.0, 5.0]]), None, standardize=True)
-    (array([[-1.], [ 1.]]), ('x1',), ('x2',))
+    (array([[-1.], [ 1.]]), ('x1',), ('x2',), array([3.]))
     """
     columns = features.shape[1]
     names = tuple(f"x{i + 1}" for i in range(columns)) if feature_names is None else tuple(feature_names)
     if len(set(names)) != columns or len(names) != columns:
         raise ValueError(f"feature_names must be {columns} distinct names, got {names}")
     if not standardize:
-        return features, names, ()
-    varies = features.min(axis=0) < features.max(axis=0)
+        return features, names, (), np.zeros(columns)
+    standardized = standardization(features)
+    varies = standardized.varies
     if not varies.any():
-        raise ValueError(f"features must have a column that varies, got {columns} constant")
+        raise ValueError(f"features must have a column that varies, got {columns} constant up to rounding")
     dropped = tuple(name for name, keep in zip(names, varies, strict=True) if not keep)
     kept = tuple(name for name, keep in zip(names, varies, strict=True) if keep)
-    return read_only("features", _standardized(features[:, varies]), dimensions=2), kept, dropped
-
-
-def _standardized(columns):
-    centred = columns - columns.mean(axis=0)
-    # squares of very large or very small entries leave the floating-point range
-    centred = centred / np.abs(centred).max(axis=0)
-    return centred / centred.std(axis=0)
+    columns = read_only("features", standardized(features)[:, varies], dimensions=2)
+    return columns, kept, dropped, standardized.rounding[varies]

@@ -28,8 +28,10 @@ class Landscape(SmoothProblem):
     parameters : the distinct symbols it depends on, taken as real, in the order of the weights
     name : what reports call the problem
 
-    Each derivative is compiled when first asked for. Weights at which it or the loss has no finite value, as
-    log(a) at a = -1, are refused then.
+    Each derivative is compiled when first asked for, in time proportional to the size of the loss. Logarithms, powers
+    and quotients of sums of exponentials (softplus, logistic, softmax, log cosh, tanh) keep their digits far out, where
+    the sums overflow or cancel. Weights at which a derivative or the loss has no finite value, as log(a) at a = -1, are
+    refused.
 
     Raises
     ------
@@ -43,6 +45,9 @@ class Landscape(SmoothProblem):
     Landscape('tilted product': (a*b - 1)**2/2 + cosh(a - 1))
     >>> problem.loss([1.0, 2.0]), problem.gradient([1.0, 2.0])
     (np.float64(1.5), array([2., 1.]))
+    >>> softplus = Landscape(sympy.log(1 + sympy.exp(a)), [a])
+    >>> softplus.loss([1e5]), softplus.gradient([-720.0])
+    (np.float64(100000.0), array([2.0322308e-313]))
     """
 
     expression: Any = field(init=False)
@@ -68,29 +73,42 @@ class Landscape(SmoothProblem):
 
     @cached_property
     def _weights_and_loss(self):
-        """The loss on real symbols of distinct names, whatever the parameters are called."""
+        """The loss on real symbols whose names are no others', whatever the parameters are called."""
         import sympy
 
-        weights = [sympy.Dummy(f"weight_{i}", real=True) for i in range(self.dimension)]
+        weights = [sympy.Symbol(f"weight_{i}", real=True) for i in range(self.dimension)]
         loss = self.expression.xreplace(dict(zip(self.parameters, weights, strict=True)))
         _require_smooth(loss, self.expression)
         return weights, loss
+
+    def _program(self, order):
+        """Lines that compute the loss and a derivative along order - 1 vectors, their arguments and their results."""
+        import sympy
+
+        from quadlab.problems.differentiation import Program
+        from quadlab.problems.stable import stable
+
+        weights, loss = self._weights_and_loss
+        vectors = [
+            [sympy.Symbol(f"vector_{n}_{i}", real=True) for i in range(self.dimension)] for n in range(order - 1)
+        ]
+        program = Program()
+        loss = program.add(stable(loss))
+        components = program.gradient(loss, weights) if order else []
+        for vector in vectors:
+            components = program.derivative(components, weights, vector)
+        outputs = [loss, *components]
+        return program.lines_for(outputs), [weights, *vectors], outputs
 
     def _compile(self, order):
         """NumPy function of weights and order - 1 vectors: the loss, then the gradient differentiated along these."""
         import sympy
 
-        weights, loss = self._weights_and_loss
-        directions = [[sympy.Dummy(f"vector_{i}") for i in range(self.dimension)] for _ in range(order - 1)]
-        components = [sympy.diff(loss, weight) for weight in weights] if order else []
-        for direction in directions:
-            components = [
-                sympy.Add(*(sympy.diff(component, w) * v for w, v in zip(weights, direction, strict=True)))
-                for component in components
-            ]
-        return sympy.lambdify(
-            [weights, *directions], [loss, *components], modules=["scipy", "numpy"], cse=True, dummify=True
-        )
+        from quadlab.problems.stable import NUMERIC
+
+        lines, arguments, outputs = self._program(order)
+        modules = [NUMERIC, "scipy", "numpy"]
+        return sympy.lambdify(arguments, outputs, modules=modules, cse=lambda outputs: (lines, outputs))
 
     @cached_property
     def _functions(self):
@@ -104,7 +122,10 @@ class Landscape(SmoothProblem):
         except OverflowError:
             raise ValueError(f"loss must have constants that double precision holds, got {self.expression}") from None
         shape = arrays[0].shape[:-1]
-        return np.stack([np.broadcast_to(value, shape) for value in values], axis=-1, dtype=np.float64)
+        result = np.empty((*shape, len(values)))
+        for i, value in enumerate(values):
+            result[..., i] = value
+        return result
 
     def _derivatives(self, *arrays, order):
         values = self._values(*arrays, order=order)

@@ -10,6 +10,7 @@ from quadlab.problems.arrays import read_only
 from quadlab.problems.csv_data import read_csv
 from quadlab.problems.features import bundled_dataset, named_features
 from quadlab.problems.quadratic import Quadratic
+from quadlab.theory.standardization import standardization
 
 __all__ = ["LeastSquares"]
 
@@ -29,10 +30,11 @@ class LeastSquares(Quadratic):
     feature_names : one distinct name per feature; x1, x2, ... when left out
     name : what reports call the problem
     standardize : shift and scale every feature to mean 0 and variance 1, shift the targets to mean 0, and
-        leave out constant features
+        leave out features that are constant up to rounding (16 eps of their largest entry)
 
     Attributes beyond those of `Quadratic`: `features`, `targets`, `feature_names`, as used after any
-    standardizing, and `dropped`, the names of the constant features left out.
+    standardizing, `dropped`, the names of the constant features left out, and `rank_tolerance`: singular values of
+    the features below it, relative to the largest, are rounding and count as zero.
 
     Raises
     ------
@@ -52,6 +54,7 @@ class LeastSquares(Quadratic):
     targets: np.ndarray = field(init=False)
     feature_names: tuple[str, ...] = field(init=False)
     dropped: tuple[str, ...] = field(init=False)
+    rank_tolerance: float = field(init=False)
 
     def __init__(self, features, targets, *, feature_names=None, name="least squares", standardize=False):
         features = read_only("features", features, dimensions=2)
@@ -59,11 +62,15 @@ class LeastSquares(Quadratic):
         rows = len(features)
         if len(targets) != rows:
             raise ValueError(f"targets must have shape ({rows},) like features, got shape {targets.shape}")
-        features, names, dropped = named_features(features, feature_names, standardize)
+        features, names, dropped, rounding = named_features(features, feature_names, standardize)
         if standardize:
-            targets = read_only("targets", targets - targets.mean(), dimensions=1)
+            column = targets[:, None]
+            targets = read_only("targets", standardization(column).centred(column)[:, 0], dimensions=1)
         vars(self).update(features=features, targets=targets, feature_names=names, dropped=dropped)
-        minimizer = np.linalg.lstsq(features, targets)[0]
+        # standardized columns, whose largest singular value is at least sqrt(rows), hold the rounding of those given
+        tolerance = float(np.finfo(float).eps * (max(features.shape) + np.linalg.norm(rounding)))
+        vars(self).update(rank_tolerance=tolerance)
+        minimizer = np.linalg.lstsq(features, targets, rcond=tolerance)[0]
         minimum = np.mean((features @ minimizer - targets) ** 2) / 2
         super().__init__(features.T @ features / rows, minimizer, minimum, name=name)
 
@@ -93,7 +100,7 @@ class LeastSquares(Quadratic):
         return cls(features, targets, feature_names=names, name=name, standardize=standardize)
 
     @classmethod
-    def from_csv(cls, path, target, standardize=True):
+    def from_csv(cls, path, target, standardize=False):
         """A CSV file of finite numbers below one header line; the problem is named after the file.
 
         Parameters
@@ -122,7 +129,7 @@ class LeastSquares(Quadratic):
         # singular values of X keep the digits that squaring into X'X loses, and give exact zeros for the rank
         rows, columns = self.features.shape
         _, singular, basis = np.linalg.svd(np.linalg.qr(self.features, mode="r"))
-        singular[singular <= max(rows, columns) * np.finfo(float).eps * singular[0]] = 0
+        singular[singular <= self.rank_tolerance * singular[0]] = 0
         values = np.zeros(columns)
         values[: len(singular)] = singular**2 / rows
         return read_only("eigenvalues", values[::-1], 1), read_only("eigenvectors", basis[::-1].T, 2)

@@ -32,7 +32,8 @@ class LogisticRegression(SmoothProblem):
     ridge : >= 0, in units of loss / parameter**2
     feature_names : one distinct name per feature; x1, x2, ... when left out
     name : what reports call the problem
-    standardize : shift and scale every feature to mean 0 and variance 1, and leave out constant features
+    standardize : shift and scale every feature to mean 0 and variance 1, and leave out features that are constant up
+        to rounding (16 eps of their largest entry)
 
     Attributes: `features` and `feature_names`, as used after any standardizing, `dropped`, the names of the
     constant features left out, `classes`, the two labels in sorted order, `signs`, the s_i, and `ridge`.
@@ -69,7 +70,7 @@ class LogisticRegression(SmoothProblem):
         if signs.shape != features.shape[:1]:
             raise ValueError(f"labels must have shape ({len(features)},) like features, got shape {signs.shape}")
         ridge = float(read_only("ridge", ridge, dimensions=0, domain=non_negative))
-        features, names, dropped = named_features(features, feature_names, standardize)
+        features, names, dropped, _ = named_features(features, feature_names, standardize)
         vars(self).update(features=features, signs=signs, classes=classes, ridge=ridge)
         vars(self).update(feature_names=names, dropped=dropped, name=name)
 
@@ -100,7 +101,7 @@ class LogisticRegression(SmoothProblem):
         return cls(features, labels, ridge=ridge, feature_names=names, name=name, standardize=standardize)
 
     @classmethod
-    def from_csv(cls, path, target, standardize=True, *, ridge=0.0):
+    def from_csv(cls, path, target, standardize=False, *, ridge=0.0):
         """A CSV file of finite numbers below one header line; the problem is named after the file.
 
         Parameters

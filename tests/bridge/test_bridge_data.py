@@ -160,6 +160,17 @@ def test_examples_to_test_are_scaled_as_those_to_train():
         np.testing.assert_allclose(np.diff(after, axis=0) * deviation, np.diff(before, axis=0), rtol=1e-9)
 
 
+def test_inputs_of_any_size_or_constant_up_to_rounding_are_standardized():
+    inputs = np.array([[1e200, 1e-200, 0.3], [3e200, 3e-200, 0.1 + 0.2]])
+    labels = np.array([0, 1])
+    data = bridge.Dataset("extreme", inputs, labels, inputs[:1], labels[:1]).standardized()
+    np.testing.assert_allclose(data.inputs, [[-1, -1, 0], [1, 1, 0]], atol=1e-16)
+    with refused("test_inputs must be finite once standardized like inputs"):
+        bridge.Dataset("far", inputs[:, 1:], labels, inputs[:, :2], labels).standardized()
+    with refused("inputs must be finite numbers of at least one example"):
+        bridge.Dataset("unknown", inputs * np.nan, labels, inputs, labels).standardized()
+
+
 def test_labels_are_kept_and_images_become_rows():
     images, labels = np.random.default_rng(2).normal(size=(5, 2, 3, 1)), np.arange(5)
     data = bridge.Dataset("images", images, labels, images[:0], labels[:0]).standardized()

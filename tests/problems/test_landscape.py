@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import sympy
 
-from quadlab.problems import Landscape
+from quadlab.problems import Landscape, LogisticRegression
 from quadlab.problems.landscape import _SMOOTH
 
 A, B = sympy.symbols("a b")
+EPS = np.finfo(float).eps
 
 
 @pytest.mark.parametrize("name", _SMOOTH)
@@ -26,6 +27,107 @@ def test_derivatives_of_each_function_to_third_order(name):
     with mpmath.workdps(40):
         expected = [float(mpmath.diff(getattr(mpmath, name), mpmath.mpf(at), order)) for order in range(4)]
     np.testing.assert_allclose(np.ravel(values), expected, rtol=1e-12)
+
+
+SOFTPLUS, LOGISTIC, TANH = sympy.log(1 + sympy.exp(A)), 1 / (1 + sympy.exp(-A)), sympy.tanh(A)
+FAR_OUT = {
+    "softplus": SOFTPLUS,
+    "softplus of softplus": SOFTPLUS.subs(A, SOFTPLUS),
+    "log cosh": sympy.log(sympy.cosh(A)),
+    "log of a sum": sympy.log(2 * sympy.exp(3 * A + 1) + sympy.exp(-A) / 3 + sympy.cosh(A) + 5),
+    "log of many": sympy.log(sum(sympy.exp(k * A) for k in range(12))),
+    "logistic": LOGISTIC,
+    "logistic as a quotient": sympy.exp(A) / (1 + sympy.exp(A)),
+    "softmax": sympy.exp(2 * A) / (sympy.exp(A) + sympy.exp(2 * A) + sympy.exp(-A)),
+    "cross entropy": -sympy.log(LOGISTIC) / 3 - 2 * sympy.log(1 - LOGISTIC) / 3,
+    "squared error": (LOGISTIC - 1) ** 2,
+    "variance": LOGISTIC * (1 - LOGISTIC),
+    "tanh": TANH,
+    "tanh as a quotient": sympy.sinh(A) / sympy.cosh(A),
+    "tanh in exponentials": (sympy.exp(2 * A) - 1) / (sympy.exp(2 * A) + 1),
+    "1 - tanh^2": 1 - TANH**2,
+    "log of 1 + tanh": sympy.log(1 + TANH) + sympy.log(1 - TANH),
+    "root": 1 / sympy.sqrt(1 + sympy.exp(2 * A)),
+    "sums and products": SOFTPLUS * TANH / sympy.cosh(A / 2) + A * LOGISTIC,
+}
+
+
+@pytest.mark.parametrize("expression", FAR_OUT.values(), ids=FAR_OUT)
+def test_sums_of_exponentials_keep_all_digits_far_out(expression):
+    problem, at = Landscape(expression, [A]), [0.3, -40.0, 40.0, 360.0, -720.0, 800.0]
+    weights = np.reshape(at, (-1, 1))
+    values = [
+        problem.loss(weights),
+        problem.gradient(weights)[:, 0],
+        problem.hessian_product(weights, [1.0])[:, 0],
+        problem.third_derivative_product(weights, [1.0], [1.0])[:, 0],
+    ]
+    formulas = [sympy.lambdify(A, sympy.diff(expression, A, order), "mpmath") for order in range(4)]
+    for place, number in enumerate(at):
+        # where 1 is added to e^-|12 a| and taken away again
+        with mpmath.workprec(200 + round(12 * abs(number) / np.log(2))):
+            expected = [float(formula(mpmath.mpf(number))) for formula in formulas]
+        # below the normal numbers each factor is rounded to 2^-1074, and then multiplied by others
+        np.testing.assert_allclose([v[place] for v in values], expected, rtol=64 * EPS, atol=1000 * 2.0**-1074)
+
+
+def test_a_landscape_far_out_is_the_logistic_regression_that_it_states():
+    rng = np.random.default_rng(3)
+    features, signs = rng.normal(size=(6, 2)).round(3), np.array([1, -1, 1, 1, -1, -1])
+    scores = [sign * (row[0] * A + row[1] * B) for row, sign in zip(features, signs.tolist(), strict=True)]
+    stated = Landscape(sum(sympy.log(1 + sympy.exp(-score)) for score in scores) / 6, [A, B])
+    problem, weights = LogisticRegression(features, signs), [[3e4, -1e5], [-40.0, 30.0], [0.1, 0.2]]
+    vector, other = [1.0, -2.0], [0.5, 1.0]
+    close = {"rtol": 1e-13, "atol": 1e-16}
+    np.testing.assert_allclose(stated.loss(weights), problem.loss(weights), **close)
+    np.testing.assert_allclose(stated.gradient(weights), problem.gradient(weights), **close)
+    np.testing.assert_allclose(
+        stated.third_derivative_product(weights, vector, other),
+        problem.third_derivative_product(weights, vector, other),
+        **close,
+    )
+
+
+def test_what_overflows_for_good_is_refused():
+    problem = Landscape(SOFTPLUS.subs(A, sympy.exp(A)) + LOGISTIC, [A], name="steep")
+    assert problem.gradient([-720.0])[0] > 0
+    for weights in ([720.0], [1e300]):
+        with pytest.raises(ValueError, match="must keep the loss of steep finite, got weights"):
+            problem.loss(weights)
+
+
+def chain(layers):
+    weights, value = sympy.symbols(f"w:{layers}"), sympy.Rational(1, 2)
+    for weight in weights:
+        value = sympy.tanh(weight * value)
+    return Landscape((value - 1) ** 2, weights)
+
+
+@pytest.mark.parametrize("order", range(4))
+def test_each_layer_of_a_chain_adds_as_many_lines(order):
+    lines = [len(chain(layers)._program(order)[0]) for layers in (2, 4, 6, 8)]
+    assert len(set(np.diff(lines))) == 1
+    assert lines[0] < lines[1]
+
+
+def test_the_derivatives_of_a_chain_of_tanh():
+    problem, at, vector = chain(8), np.linspace(0.8, 1.4, 8), np.linspace(-1, 1, 8)
+
+    def along(t):
+        value = mpmath.mpf(1) / 2
+        for weight, slope in zip(at.tolist(), vector.tolist(), strict=True):
+            value = mpmath.tanh((weight + t * slope) * value)
+        return (value - 1) ** 2
+
+    with mpmath.workdps(60):
+        expected = [float(mpmath.diff(along, 0, order)) for order in range(4)]
+    values = [
+        problem.loss(at),
+        problem.gradient(at) @ vector,
+        problem.hessian_product(at, vector) @ vector,
+        problem.third_derivative_product(at, vector, vector) @ vector,
+    ]
+    np.testing.assert_allclose(values, expected, rtol=1e-12)
 
 
 def test_derivatives_of_a_mixed_expression():

@@ -183,3 +183,27 @@ def test_unknown_datasets_are_refused(name, guess):
     with pytest.raises(ValueError, match="name must be one of breast_cancer, diabetes, digits") as failure:
         LeastSquares.from_dataset(name)
     assert f"got {name!r}; the closest is '{guess}" in str(failure.value)
+
+
+def test_standardized_shares_that_sum_to_one_leave_one_exactly_flat_direction():
+    rng = np.random.default_rng(6)
+    shares = rng.dirichlet([1, 1, 1, 1000], size=40)
+    problem = LeastSquares(shares, rng.normal(size=40), standardize=True)
+    assert np.count_nonzero(problem.eigenvalues == 0) == 1
+    assert problem.condition_number == np.inf
+    spread = shares.std(axis=0)
+    np.testing.assert_allclose(problem.minimizer @ spread / np.linalg.norm(spread), 0, atol=1e-10)
+
+
+@pytest.mark.parametrize("column", [[0.3, 0.1 + 0.2, 0.3, 0.3], [0.1 + 0.2 + 0.7, 1, 1, 0.7 + 0.2 + 0.1]], ids=str)
+def test_columns_constant_up_to_rounding_are_dropped(column):
+    problem = LeastSquares(np.column_stack([[1, 2, 3, 5], column]), [1, 2, 3, 4], standardize=True)
+    assert problem.dropped == ("x2",)
+    with pytest.raises(ValueError, match="features must have a column that varies, got 1 constant up to rounding"):
+        LeastSquares(np.reshape(column, (4, 1)), [1, 2, 3, 4], standardize=True)
+
+
+def test_targets_of_any_size_are_shifted_to_mean_zero():
+    # the sum of the targets is no double, their mean is
+    problem = LeastSquares(np.eye(5), np.array([0.0, 2.0, 10.0, 12.0, 16.0]) + 2**53, standardize=True)
+    np.testing.assert_array_equal(problem.targets, [-8, -6, 2, 4, 8])

@@ -123,11 +123,11 @@ def test_the_bundled_data_set():
 def test_csv_files(tmp_path):
     path = tmp_path / "visits.csv"
     path.write_text("age,returned,flat\n40,2,7\n60,3,7\n50,2,7\n")
-    problem = LogisticRegression.from_csv(path, "returned", ridge=0.1)
+    problem = LogisticRegression.from_csv(path, "returned", standardize=True, ridge=0.1)
     assert (problem.name, problem.feature_names, problem.dropped) == ("visits", ("age",), ("flat",))
     assert (problem.classes, problem.ridge) == ((2.0, 3.0), 0.1)
     np.testing.assert_allclose(problem.features[:, 0], [-(1.5**0.5), 1.5**0.5, 0], atol=1e-15)
-    raw = LogisticRegression.from_csv(path, "returned", standardize=False)
+    raw = LogisticRegression.from_csv(path, "returned")
     np.testing.assert_array_equal(raw.features, [[40, 7], [60, 7], [50, 7]])
     with pytest.raises(ValueError, match="labels must have two distinct values, got 3: 40.0, 50.0, 60.0"):
         LogisticRegression.from_csv(path, "age")
