@@ -5,7 +5,7 @@ import pytest
 from operators_for_tests import like_a_hessian, symmetric
 
 from quadlab.bridge.spectra.basis import RitzBasis, combined, orthonormal
-from quadlab.bridge.spectra.completeness import copies_may_be_missing, steps_needed, unknown
+from quadlab.bridge.spectra.completeness import copies_may_be_missing, nothing_hides, steps_needed, unknown
 from quadlab.bridge.spectra.products import products_of
 
 
@@ -59,37 +59,39 @@ def test_vanishing_directions_are_left_out_and_small_ones_are_orthogonal():
     assert np.linalg.norm(remainder, axis=0) == pytest.approx(np.linalg.norm(outside, axis=1), abs=1e-14)
 
 
-@pytest.mark.parametrize("gap", [0.1, 0.5, 3.0])
-@pytest.mark.parametrize("known", [True, False])
-def test_steps_needed_are_those_of_the_chebyshev_polynomial(gap, known):
-    """Two wanted values, one more that is separate, and a bulk in [-1, 1]."""
+@pytest.mark.parametrize("gap", [0.01, 0.5, 3.0])
+def test_steps_needed_are_those_of_the_chebyshev_polynomial(gap):
+    """Two wanted values, and a bulk in [-1, 1]; a slack widens the gap."""
     edge, n = 1 + 2 * gap, 10_000
-    sizes = np.array([edge + 9, edge, 0.5, -0.5])
-    residuals = np.array([0.0, 0.0, 0.5, 0.5])
-    fresh = np.array([not known, not known, True, True])
-    needed = steps_needed(sizes, residuals, fresh, 2, n) - (0 if known else 2)
-    stretch = [np.polynomial.chebyshev.chebval(1 + 2 * gap, np.eye(steps + 1)[steps]) for steps in range(40)]
-    assert needed == next(steps for steps in range(40) if stretch[steps] >= 10 * np.sqrt(n))
-    assert steps_needed(sizes, residuals, fresh, 2, n, randoms=2) - (0 if known else 1) == needed
-    both_sides = steps_needed(sizes, residuals, fresh, 2, n, two_sided=True) - (0 if known else 2)
-    assert both_sides == needed
+    sizes, residuals = np.array([edge + 9, edge, 0.5, -0.5]), np.array([0.0, 0.0, 0.5, 0.5])
+    needed = steps_needed(sizes, residuals, 2, n, 0.0)
+    stretch = [np.polynomial.chebyshev.chebval(1 + 2 * gap, np.eye(steps + 1)[steps]) for steps in range(80)]
+    assert needed == next(steps for steps in range(80) if stretch[steps] >= 1000 * np.sqrt(n))
+    assert steps_needed(np.abs(sizes), residuals, 2, n, 0.0, two_sided=True) == needed
+    closer = np.array([edge + 9, edge - 0.01 * gap, 0.5, -0.5])
+    assert steps_needed(closer, residuals, 2, n, 0.01 * gap) == needed
 
 
-def test_without_other_ritz_values_each_new_one_takes_a_step():
-    sizes, residuals = np.array([3.0, 2.0, 1.0]), np.zeros(3)
-    assert steps_needed(sizes, residuals, np.array([True, True, False]), 3, 100) == 3
-    assert steps_needed(sizes, residuals, np.array([True, True, True]), 3, 100, randoms=3) == 2
+def test_without_a_gap_no_number_of_steps_will_do_and_without_other_values_one():
+    assert steps_needed(np.array([3.0, 2.5]), np.array([0.0, 0.5]), 1, 100, 0.0) == np.inf
+    assert steps_needed(np.array([3.0, 2.0, 1.0]), np.zeros(3), 3, 100, 0.0) == 1
+    assert steps_needed(np.array([3.0, 2.0, 2.0]), np.zeros(3), 1, 100, 0.0) == 1
 
 
-def test_separate_eigenvalues_count_as_a_step_each_instead_of_widening_the_bulk():
+def test_a_residual_bounds_what_a_random_direction_could_hide():
+    values, new = np.array([10.0, 9.0, 1.0, -8.0]), np.array([False, False, True, True])
+    assert nothing_hides(values, np.array([0, 0, 8e-5, 8.0]), new, 2, 10_000, 0.0)
+    assert not nothing_hides(values, np.array([0, 0, 9e-5, 8.0]), new, 2, 10_000, 0.0)
+    assert nothing_hides(values, np.array([0, 0, 9e-5, 8.0]), new, 2, 10_000, 1.0)
+    # as magnitudes the other end counts too
+    turned = values[[0, 1, 3, 2]]
+    assert not nothing_hides(turned, np.array([0, 0, 2e-5, 8e-5]), new, 2, 10_000, 0.0, two_sided=True)
+    assert nothing_hides(turned, np.array([0, 0, 1e-5, 8e-5]), new, 2, 10_000, 0.0, two_sided=True)
+    # a wanted value that is fresh itself may be two that are close, up to the slack
     fresh = np.array([False, True, True, True])
-    residuals = np.array([0.0, 1e-3, 0.5, 0.5])
-    with_one = steps_needed(np.array([10, 9.9, 0.5, -0.5]), residuals, fresh, 1, 10_000)
-    without = steps_needed(np.array([10, 0.5, -0.5]), residuals[[0, 2, 3]], fresh[:3], 1, 10_000)
-    assert with_one == without + 1
-    # not separate: a mixture with something beyond the edge
-    mixed = steps_needed(np.array([10, 9.9, 0.5, -0.5]), residuals + np.array([0, 0.05, 0, 0]), fresh, 1, 10_000)
-    assert mixed > with_one
+    assert not nothing_hides(values, np.array([0, 1e-4, 0, 0]), fresh, 2, 10_000, 0.01)
+    assert nothing_hides(values, np.array([0, 9e-6, 8.0, 8.0]), fresh, 2, 10_000, 0.01)
+    assert not nothing_hides(values[:2], np.zeros(2), np.array([False, False]), 2, 10_000, 0.0)
 
 
 def test_copies_beyond_the_last_wanted_value_alone_matter():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from operators_for_tests import DEVICE, Counted, OnDevice, like_a_hessian, symmetric
 from scipy.sparse.linalg import LinearOperator
+from scipy.special import ndtr
 
 from quadlab.bridge.arrays import backend
 from quadlab.bridge.spectra import SpectralDensity, spectral_density
@@ -147,6 +148,61 @@ def test_the_cumulative_is_a_share_of_eigenvalues():
     assert by_hand.cumulative([-1e-9, 0.0, 1.9, 2.0])[0].tolist() == [0, 0.25, 0.25, 1]
 
 
+@pytest.mark.parametrize("steps", [8, 64])
+def test_a_step_at_an_eigenvalue_counts_it_whatever_the_seed(steps):
+    """Rank 5 of 200: nodes lie at zero but for rounding, and 195 of 200 eigenvalues are not above it."""
+    matrix, _ = symmetric(np.where(np.arange(200) < 5, 1.0 + np.arange(200), 0.0))
+    for seed in range(20):
+        found = spectral_density(matrix, rng=seed, steps=steps)
+        values, errors = found.cumulative([-1e-3, 0.0, 1e-3, 3.0, 6.0])
+        exact = [0, 0.975, 0.975, 0.99, 1]
+        assert np.all(np.abs(values - exact) <= 5 * errors + 1e-12)
+        assert errors.max() < 0.02
+
+
+@pytest.mark.parametrize("width", [1e-17, 1e-3])
+def test_widths_below_what_the_nodes_resolve_are_in_the_error(width):
+    """Narrower than rounding at a known eigenvalue, and than the gaps between 6 nodes for 200 eigenvalues."""
+    spike, spread = np.where(np.arange(200) < 5, 1.0, 0.0), np.linspace(0, 1, 200)
+    for values, points, steps in [(spike, [0.0, 1.0], 8), (spread, np.linspace(0.1, 0.9, 9), 6)]:
+        matrix, _ = symmetric(values)
+        distances = (np.asarray(points)[:, None] - values) / width
+        densities = np.mean(np.exp(-(distances**2) / 2), axis=1) / width / np.sqrt(2 * np.pi)
+        for seed in range(5):
+            found = spectral_density(matrix, rng=seed, steps=steps, probes=16)
+            for (estimates, errors), exact in [
+                (found.cumulative(points, width), np.mean(ndtr(distances), axis=1)),
+                (found.density(points, width), densities),
+            ]:
+                assert np.all(np.abs(estimates - exact) <= 5 * errors)
+
+
+@pytest.mark.parametrize("steps", [3, 10])
+def test_an_atom_that_the_rules_have_not_found_is_in_the_error(steps):
+    """Half of the eigenvalues are zero, the others just above it: all nodes lie on one side of it."""
+    values = np.concatenate([np.zeros(100), np.linspace(1e-4, 1, 100)])
+    matrix, _ = symmetric(values)
+    for seed in range(10):
+        found = spectral_density(matrix, rng=seed, steps=steps)
+        points = np.array([-1e-3, 0.0, 1e-2, 0.5])
+        shares, errors = found.cumulative(points)
+        assert np.all(np.abs(shares - np.mean(values <= points[:, None], axis=1)) <= 4 * errors)
+
+
+def test_moments_beyond_those_that_the_rules_give_have_what_is_missing_in_their_error():
+    values = np.linspace(-1, 2, 100)
+    matrix, _ = symmetric(values)
+    for seed in range(10):
+        found = spectral_density(matrix, rng=seed, steps=2, probes=40)
+        value, error = found.moment(8)
+        assert value < np.mean(values**8)
+        assert np.mean(values**8) - value < 4 * error
+    # an ended recurrence misses nothing
+    ended = spectral_density(np.diag([2.0, 2.0, -1.0]), rng=0, steps=3)
+    each = np.sum(ended.weights * ended.nodes**9, axis=1)
+    assert ended.moment(9)[1] == pytest.approx(each.std(ddof=1) / np.sqrt(8), rel=1e-9)
+
+
 def test_one_probe_has_no_standard_error():
     found = spectral_density(symmetric(like_a_hessian(40))[0], rng=0, probes=1)
     assert found.moment(1)[1] == np.inf
@@ -197,6 +253,9 @@ def test_the_seed_decides(make):
         (lambda: spectral_density(np.eye(3), probes=0), "probes must be a whole number >= 1, got 0"),
         (lambda: spectral_density(np.eye(3), steps=0), "steps must be a whole number >= 1, got 0"),
         (lambda: spectral_density(np.eye(3), rng=1.5), "rng must be None, a non-negative int"),
+        (lambda: spectral_density(np.triu(np.ones((9, 9))), probes=1, steps=2), "operator must be symmetric, but x"),
+        (lambda: spectral_density(np.triu(np.ones((9, 9))), probes=2, steps=1), "operator must be symmetric, but x"),
+        (lambda: spectral_density(np.outer(np.arange(9), np.ones(9))), "operator must be symmetric, but x"),
         (lambda: spectral_density(np.ones((2, 3))), r"operator must be square .*, got shape \(2, 3\)"),
         (lambda: spectral_density(np.full((2, 2), np.nan)), "operator @ vectors must be finite, got NaN or infinity"),
         (lambda: spectral_density(np.eye(3)).density([0.0], 0), "width must be positive and finite, got 0"),

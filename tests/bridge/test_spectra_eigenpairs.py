@@ -156,17 +156,41 @@ def test_copies_beyond_the_block_are_found(multiplicity, block):
     check(top_eigenpairs(matrix, multiplicity + 1, rng=0, block=block), matrix)
 
 
+@pytest.mark.parametrize("which", ["largest", "smallest", "magnitude"])
+@pytest.mark.parametrize("tolerance", [1e-8, 1e-3])
+@pytest.mark.parametrize("noise", [0.0, 1e-6])
+def test_a_start_in_an_invariant_subspace_hides_nothing(noise, tolerance, which):
+    """The wanted pairs but the first, and some more, when the first is 1 % away; for several spectra."""
+    n = 150
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        rests = [rng.uniform(-0.5, 0.5, n), rng.uniform(-1, 0.99, n), 1 - 1e-3 * np.arange(n), rng.uniform(-3, 0.9, n)]
+        for rest, columns in zip(rests, [1, 2, 3, 1], strict=True):
+            values = np.concatenate([[1.01, 1.0, 0.995], rest[3:]])
+            order = {"largest": -values, "smallest": values, "magnitude": -np.abs(values)}[which].argsort()
+            start = np.eye(n)[:, order[1 : columns + 1]] + noise * rng.standard_normal((n, columns))
+            found = top_eigenpairs(diags(values), columns, rng=seed, start=start, which=which, tolerance=tolerance)
+            assert found.converged
+            expected = wanted(values, which, columns)
+            assert np.abs(found.values - expected).max() <= tolerance * largest(values)
+
+
 @pytest.mark.parametrize("k", [1, 3])
-@pytest.mark.parametrize("seed", range(8))
-def test_a_start_that_misses_the_top_does_not_fool_it(k, seed):
-    values = like_a_hessian(400, seed)
-    matrix, basis = symmetric(values, seed)
-    missed = basis[:, 1 : k + 1]
-    assert np.abs(matrix @ missed - missed * values[1 : k + 1]).max() < 1e-13 * 10
-    check(top_eigenpairs(matrix, k, rng=seed, start=missed, search=None), matrix)
-    # at the default a gap of a tenth may be missed; an outlier is not
-    matrix = matrix + 10 * np.outer(basis[:, 0], basis[:, 0])
-    check(top_eigenpairs(matrix, k, rng=seed, start=missed), matrix)
+def test_a_search_cut_short_does_not_claim_convergence(k):
+    matrix, basis = symmetric(like_a_hessian(400))
+    for search, converged in [(1, False), (200, True)]:
+        found = top_eigenpairs(matrix, k, rng=0, start=basis[:, 1 : k + 1], search=search)
+        assert found.converged == converged
+        assert found.residuals.max() <= 1e-8
+    assert found.values == pytest.approx(like_a_hessian(400)[:k], abs=1e-7)
+
+
+def test_a_loose_tolerance_from_random_directions_takes_no_mixture_for_the_largest():
+    """Two values 1 % apart, far above the others: a random direction has more of the second in half of all cases."""
+    values = np.concatenate([[1.01, 1.0], np.random.default_rng(0).uniform(-1, 0.5, 98)])
+    for seed in range(40):
+        found = top_eigenpairs(diags(values), rng=seed, tolerance=1e-2)
+        assert found.values[0] == pytest.approx(1.01, abs=1e-5)
 
 
 def test_a_loose_tolerance_does_not_take_a_random_direction_for_rounding():
@@ -178,26 +202,12 @@ def test_a_loose_tolerance_does_not_take_a_random_direction_for_rounding():
     assert top_eigenpairs(diags(values), rng=0, start=start, tolerance=0.5).values[0] > 0.99
 
 
-def test_missed_eigenvalues_are_rare_at_the_default_search():
-    """The top of twelve outliers, a tenth above the next: the longer the search, the fewer trials miss it."""
-    missed = {}
-    for search in [2, 5, None]:
-        found = [
-            top_eigenpairs(diags(like_a_hessian(2000, seed)), rng=seed, start=np.eye(2000, 2)[:, 1], search=search)
-            for seed in range(60)
-        ]
-        missed[search] = sum(one.values[0] < 9.5 for one in found)
-    assert missed[2] > missed[5] > missed[None] == 0
-    # a few per cent of 60
-    assert missed[5] <= 4
-
-
 def test_a_start_saves_products():
-    """A third where gaps are small; a little less than all where outliers make it easy without one."""
+    """Some, as it takes most of them to see that nothing larger was missed."""
     rng = np.random.default_rng(0)
     semicircle, change = (matrix + matrix.T for matrix in rng.standard_normal((2, 300, 300)))
     outliers, _ = symmetric(like_a_hessian(300))
-    for matrix, k, share in [(semicircle, 1, 1 / 3), (semicircle, 3, 1 / 3), (outliers, 1, 0.8), (outliers, 5, 0.8)]:
+    for matrix, k, share in [(semicircle, 1, 0.9), (semicircle, 3, 0.9), (outliers, 1, 1.0), (outliers, 5, 1.0)]:
         moved = matrix + 1e-4 * change * np.linalg.norm(matrix, 2) / np.linalg.norm(change, 2)
         former = top_eigenpairs(matrix, k, rng=np.random.default_rng(0), tolerance=1e-3)
         cold = top_eigenpairs(moved, k, rng=np.random.default_rng(1), tolerance=1e-3)

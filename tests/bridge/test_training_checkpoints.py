@@ -1,5 +1,8 @@
 """A continued run is the uninterrupted one, number for number, and nothing else is continued."""
 
+import dataclasses
+import functools
+import json
 import re
 
 import array_api_strict
@@ -7,9 +10,11 @@ import numpy as np
 import pytest
 from training_problems import classifier, iterates, quadratic
 
+from quadlab import bridge
 from quadlab.bridge import host
 from quadlab.bridge.arrays import Backend
 from quadlab.bridge.training import (
+    Average,
     Recorder,
     Rule,
     TrainingDiverged,
@@ -25,6 +30,7 @@ from quadlab.bridge.training import (
     train,
     variational_gradient_descent,
 )
+from quadlab.bridge.training.contents import contents, difference
 from quadlab.theory.seeds import generator
 
 RULES = [
@@ -332,6 +338,142 @@ def test_another_run_is_not_continued(changed, message, tmp_path):
     train(**fit)
     with pytest.raises(ValueError, match=re.escape(message)):
         train(**(fit | {"steps": 9, "resume": True} | changed))
+
+
+RATE = 0.1
+
+
+def descent(rate):
+    def rule(problem, parameters, state, rng):
+        return parameters - rate * problem.gradient(parameters), {}
+
+    return rule
+
+
+class Descent:
+    def __init__(self, rate):
+        self.rate = rate
+
+    def __call__(self, problem, parameters, state, rng):
+        return parameters - self.rate * problem.gradient(parameters), {}
+
+
+def scaled(scale):
+    return functools.partial(lambda scale, problem, parameters, state, rng: (scale * parameters, {}), scale)
+
+
+def at_the_rate_of_the_module(problem, parameters, state, rng):
+    return parameters - RATE * problem.gradient(parameters), {}
+
+
+def perceptron(activation):
+    """One name for two networks with as many parameters."""
+    return dataclasses.replace(bridge.mlp([3, 4, 3], activation), name="perceptron")
+
+
+def problem_of(network):
+    rng = np.random.default_rng(0)
+    return bridge.Problem(network, rng.standard_normal((10, 3)), rng.integers(0, 3, 10))
+
+
+def recorded(slope, data=0):
+    test = problem_of(perceptron("tanh"))
+    test.inputs[0, 0] += data
+    extra = {"slope": lambda problem, parameters: slope * parameters[0]}
+    return Recorder(extra=extra, preconditioner=lambda state: slope * np.ones(31), test=test)
+
+
+def mean_of(shift):
+    return [Average("mean", 0, lambda step, parameters, average: average + shift)]
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "message"),
+    [
+        ("rule", descent, "of another rule: its step.rate is 0.1, got 0.2"),
+        ("rule", Descent, "of another rule: its step.rate is 0.1, got 0.2"),
+        ("rule", scaled, "of another rule: its step.arguments.0 is 0.1, got 0.2"),
+        ("rule", lambda rate: descent(np.full(2, rate)[0] * np.ones(31)), "another rule: its step.rate is array (31,)"),
+        ("rule", lambda rate: lambda p, w, state, rng: (w - (rate > 0.15), {}), "another rule: its step.rate is 0.1"),
+        ("recorder", recorded, "of another recorder: its extra.slope.slope is 0.1, got 0.2"),
+        ("recorder", lambda rate: recorded(1.0, rate), "of another recorder: its test.inputs is array (10, 3) float64"),
+        ("averages", mean_of, "of another averages: its 0.update.shift is 0.1, got 0.2"),
+        ("problem", lambda rate: problem_of(perceptron("tanh" if rate < 0.15 else "relu")), "of another network: its "),
+    ],
+)
+def test_what_has_the_same_name_and_other_contents_is_not_continued(name, made, message, tmp_path):
+    fit = {"problem": problem_of(perceptron("tanh")), "rule": gradient_descent(0.1), "parameters": START, "steps": 3}
+    fit |= {"checkpoint": tmp_path / "run.npz", "resume": True}
+    train(**(fit | {name: made(0.1)}))
+    assert train(**(fit | {name: made(0.1), "steps": 4})).step == 4
+    with pytest.raises(ValueError, match=re.escape(message)):
+        train(**(fit | {name: made(0.2), "steps": 5}))
+
+
+def test_what_a_rule_takes_from_its_module_counts(tmp_path, monkeypatch):
+    fit = {"problem": classifier(), "rule": at_the_rate_of_the_module, "parameters": START, "steps": 3}
+    fit |= {"checkpoint": tmp_path / "run.npz", "resume": True}
+    train(**fit)
+    monkeypatch.setitem(globals(), "RATE", 0.2)
+    with pytest.raises(ValueError, match=re.escape("of another rule: its step.RATE is 0.1, got 0.2")):
+        train(**fit)
+
+
+def test_code_is_compared_within_one_python():
+    here, changed = contents(lambda x: x + 1), contents(lambda x: x - 1)
+    assert difference(changed, here)[0] == "code"
+    assert difference({"code": changed["code"].replace("Python 3", "Python 2")}, here) is None
+    assert difference({}, here)[1] == "nothing"
+    assert difference(here, contents(lambda x: x + 1)) is None
+
+
+def test_contents_of_anything_end():
+    loop: list = [np.random.default_rng(0), np.sum, len, {1: object()}, {2, 1}, np.array(["a"], dtype=object)]
+    loop.append(loop)
+    assert contents(loop)["6"] == "itself"
+    assert difference(contents(loop), contents(loop)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("parameters", np.zeros(3)), ("parameters", np.full(31, np.nan)), ("parameters", None),
+        ("average/tail_average(1)", None), ("average/tail_average(1)", np.zeros(2)), ("state/velocity", np.array("x")),
+        ("step", -1), ("step", 2.5), ("step", "3"), ("state", 7), ("rng", None), ("rng", {"bit_generator": "seed"}),
+        ("identity", 3), ("identity", {}), ("text", "[" * 100_000), ("history/loss/steps", None),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_not_continued(name, value, tmp_path):
+    path = tmp_path / "run.npz"
+    fit = {"problem": classifier(), "rule": RULES[1], "parameters": START, "steps": 3, "averages": [tail_average(1)]}
+    train(checkpoint=path, recorder=Recorder(), rng=0, **fit)
+    with np.load(path) as file:
+        arrays = dict(file)
+    text = json.loads(str(arrays["text"]))
+    if name == "text":
+        arrays[name] = np.array(value)
+    elif name in text:
+        arrays["text"] = np.array(json.dumps(text | {name: value}))
+    elif value is None:
+        del arrays[name]
+    else:
+        arrays[name] = value
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=r"checkpoint .*run.npz is (not a file written by train|of the problem)"):
+        train(checkpoint=path, recorder=Recorder(), resume=True, **fit)
+
+
+@pytest.mark.parametrize("part", [0.01, 0.3, 0.5, 0.9, 0.99])
+def test_a_file_that_is_cut_or_has_another_byte_is_not_continued(part, tmp_path):
+    path = tmp_path / "run.npz"
+    train(classifier(), RULES[1], START, 3, checkpoint=path)
+    data = path.read_bytes()
+    place, arrays = int(part * len(data)), data.index(b"parameters.npy") + 150
+    other = data[:arrays] + bytes([data[arrays] ^ 255]) + data[arrays + 1 :]
+    for damaged in (data[:place], other):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is not a file written by train"):
+            train(classifier(), RULES[1], START, 3, checkpoint=path, resume=True)
 
 
 def write_numpy(path):

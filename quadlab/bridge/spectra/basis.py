@@ -25,7 +25,12 @@ class RitzPairs:
 
     def first(self, count):
         """The `count` most wanted pairs."""
-        return RitzPairs(self.values[:count], self.coefficients[:, :count], self.residuals[:count])
+        return self.take(range(count))
+
+    def take(self, which):
+        """The pairs with these numbers."""
+        chosen = list(which)
+        return RitzPairs(self.values[chosen], self.coefficients[:, chosen], self.residuals[chosen])
 
 
 class RitzBasis:

@@ -8,48 +8,76 @@ from math import acosh, ceil, inf, sqrt
 
 import numpy as np
 
-__all__ = ["copies_may_be_missing", "steps_needed", "unknown"]
+__all__ = ["copies_may_be_missing", "nothing_hides", "steps_needed", "unknown"]
 
-UNLIKELY_COMPONENT = 0.1
-LEAST_GAP = 0.1
-SEPARATE = 0.1
+# a random unit vector's component along a direction is below this over sqrt(n) with probability 0.0008
+UNLIKELY_COMPONENT = 1e-3
 
 
-def steps_needed(sizes, residuals, fresh, wanted, dimension, randoms=1, two_sided=False):
-    """Steps after which random directions would have shown a missed eigenvalue beyond the last wanted one.
+def nothing_hides(values, residuals, fresh, wanted, dimension, slack, two_sided=False):
+    """Whether the Ritz values that random directions r found show that these found all larger eigenvalues.
 
-    If the rest of the spectrum consists of d separate eigenvalues and an interval [a, b], s steps with r directions
-    amplify a component beyond it by T_{s - d/r}(1 + 2 gap), gap = (last wanted - b) / (b - a), with the Chebyshev
-    polynomial T. The component of a random unit vector is above 0.1 / sqrt(n) with probability 0.92, so 10 sqrt(n) is
-    asked for, with the d that gives the fewest steps. It is a missed eigenvalue close to the last wanted one
-    that takes so long; one further out shows sooner.
+    The vector of such a Ritz value theta is p(A) r, where p vanishes at the others. Beyond these |p| grows, so that an
+    eigenvalue mu, of which r has the component c, leaves a residual of at least c (mu - theta), whatever the restarts.
+    With c above 0.001 / sqrt(n) nothing is missed that is larger than the last wanted value by more than `slack` if
+    the residual is below that times the distance, for the first theta that is fresh and not above the last wanted
+    value. Beside a wanted theta that is fresh itself a missed one may be close; of this theta r has but such a
+    component too.
 
-    Ritz values are separate, from the largest on, while their residual is below a tenth of the distances to the
-    next and to the last wanted one; b is the first that is not, plus its residual; a the least of all less its
-    residual. A gap below 0.1 counts as 0.1.
+    Parameters
+    ----------
+    values : Ritz values (m,), most wanted first. residuals : (m,).
+    fresh : (m,), which of them were not known before the random directions, to which these are not orthogonal.
+    wanted : how many are wanted. dimension : n. slack : by how much a value may be wrong.
+    two_sided : for values of falling magnitude; then it holds for both ends of the spectrum.
+
+    >>> values, fresh = np.array([10.0, 8.0, 1.0]), np.array([False, True, True])
+    >>> [nothing_hides(values, np.array([0, residual, 1.0]), fresh, 1, 100, 0.0) for residual in (1e-4, 1e-3)]
+    [True, False]
+    """
+    if np.any(residuals[:wanted][fresh[:wanted]] > UNLIKELY_COMPONENT * slack):
+        return False
+    edge = abs(values[wanted - 1]) if two_sided else values[wanted - 1]
+    left, spare = values[wanted - 1 :][fresh[wanted - 1 :]], residuals[wanted - 1 :][fresh[wanted - 1 :]]
+    if not len(left):
+        return False
+    for ends in (left, -left) if two_sided else (left,):
+        visible = UNLIKELY_COMPONENT * (edge + slack - ends.max())
+        if ends.max() < edge - slack:
+            visible /= sqrt(dimension)
+        if spare[ends.argmax()] > visible:
+            return False
+    return True
+
+
+def steps_needed(sizes, residuals, wanted, dimension, slack, two_sided=False):
+    """Steps after which random directions would have shown an eigenvalue beyond the last wanted one, all being known.
+
+    If the rest of the spectrum lies in [a, b], s steps amplify a component beyond it by T_s(1 + 2 gap),
+    gap = (last wanted + slack - b) / (b - a), with the Chebyshev polynomial T. The component of a random unit vector
+    is above 0.001 / sqrt(n) with probability 0.9992, so 1000 sqrt(n) is asked for. It is a missed eigenvalue close to
+    the last wanted one that takes so long; one further out shows sooner. Restarts undo it: then see `nothing_hides`.
+
+    b is the first Ritz value beyond the wanted ones plus its residual; a the least of all less its residual.
 
     Parameters
     ----------
     sizes : Ritz values (m,), or their magnitudes, falling. residuals : (m,).
-    fresh : (m,), which of them were not known before the random directions; only these count in d.
-    wanted : how many of them are wanted, 1 <= wanted <= m. dimension : n. randoms : r.
+    wanted : how many of them are wanted, 1 <= wanted <= m. dimension : n.
+    slack : how much larger than the last wanted one is no matter.
     two_sided : for magnitudes; then a = -b.
 
-    >>> steps_needed(np.array([10.0, 1.0, -1.0]), np.array([0.0, 2.0, 0.5]), np.array([False, True, True]), 1, 10_000)
-    4
+    >>> steps_needed(np.array([10.0, 1.0, -1.0]), np.array([0.0, 2.0, 0.5]), 1, 10_000, 0.0)
+    6
     """
-    edge, rest, spare = sizes[wanted - 1], sizes[wanted:], residuals[wanted:]
-    counted = np.cumsum(fresh)[wanted - 1 :]
-    if not len(rest):
-        return 1 + ceil(counted[-1] / randoms)
-    apart = np.minimum(rest[:-1] - rest[1:], edge - rest[:-1])
-    separate = int(np.argmin(np.append(spare[:-1] < SEPARATE * apart, False)))
-    upper = np.minimum(rest + spare, edge)[: separate + 1]
-    spread = np.maximum(2 * upper if two_sided else upper - np.min(sizes - residuals), 0)
-    gap = np.divide(edge - upper, spread, out=np.full(len(upper), inf), where=spread > 0)
-    stretch = np.arccosh(1 + 2 * np.maximum(gap, LEAST_GAP))
-    amplified = np.maximum(np.ceil(acosh(sqrt(dimension) / UNLIKELY_COMPONENT) / stretch), 1)
-    return int(np.min(amplified + np.ceil(counted[: separate + 1] / randoms)))
+    if len(sizes) == wanted:
+        return 1
+    edge = sizes[wanted - 1] + slack
+    upper = min(sizes[wanted] + residuals[wanted], edge)
+    spread = 2 * upper if two_sided else upper - np.min(sizes - residuals)
+    if spread <= 0 or upper == edge:
+        return 1 if upper < edge else inf
+    return max(ceil(acosh(sqrt(dimension) / UNLIKELY_COMPONENT) / acosh(1 + 2 * (edge - upper) / spread)), 1)
 
 
 def copies_may_be_missing(values, sizes, fresh, randoms, closeness):

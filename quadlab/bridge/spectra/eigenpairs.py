@@ -8,7 +8,7 @@ import numpy as np
 
 from quadlab.bridge.arrays import host
 from quadlab.bridge.spectra.basis import RitzBasis, combined, orthonormal, transposed
-from quadlab.bridge.spectra.completeness import copies_may_be_missing, steps_needed, unknown
+from quadlab.bridge.spectra.completeness import copies_may_be_missing, nothing_hides, steps_needed, unknown
 from quadlab.bridge.spectra.products import Outgrown, here, products_of
 from quadlab.theory.intervals import Interval, whole_positive
 from quadlab.theory.seeds import generator
@@ -18,6 +18,8 @@ __all__ = ["EigenResult", "top_eigenpairs"]
 KEYS: dict[str, Callable] = {"largest": np.asarray, "smallest": np.asarray, "magnitude": np.abs}
 TOLERANCES = Interval(0, 1, words="in (0, 1)")
 PRODUCTS_PER_ROW = 100
+# missed eigenvalues are searched for that differ from the wanted ones by more than this, relative to the norm
+RESOLUTION = 1e-4
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def top_eigenpairs(
     block=None,
     basis=None,
     max_products=None,
-    search=5,
+    search=None,
 ):
     """The k largest, smallest, or largest in magnitude, eigenvalues of a symmetric operator, with eigenvectors.
 
@@ -72,10 +74,8 @@ def top_eigenpairs(
     basis : vectors (n,) kept at most, max(2 k + 10, 20) more than are multiplied together if None. Beside the basis
         there are a few arrays of the size of the block and of the result.
     max_products : when to give up, 100 times the basis if None. The best pairs are returned with converged = False.
-    search : blocks for which random directions are followed at most when the start's pairs have converged; None for as
-        long as without a start, which takes about as many products. With 5, a largest eigenvalue that the start misses
-        altogether stays unseen in a few per cent of trials when it is a tenth above others, and hardly ever when it
-        stands out.
+    search : blocks for which random directions are followed at most when the start's pairs have converged; with
+        converged = False if that is not enough to say that none is missed. None for as long as it takes.
 
     Returns
     -------
@@ -155,7 +155,8 @@ class _Search:
     """One search in a basis, and what is known of its completeness.
 
     randoms : random directions that came in last, 0 before any did; known : what had converged then; steps : blocks
-    since. limit : for `steps` as long as the converged pairs came from a start (`limited`).
+    since; restarted : whether the basis was cut since. limit : for `steps` while the converged pairs came from a start
+    (`limited`).
     """
 
     basis: RitzBasis
@@ -169,8 +170,14 @@ class _Search:
     known: np.ndarray = field(default_factory=lambda: np.zeros(0))
     steps: int = 0
     limited: bool = False
+    restarted: bool = False
     complete: bool = False
     norm: float = 0.0
+
+    @property
+    def two_sided(self):
+        """Whether both ends of the spectrum are searched."""
+        return self.which == "magnitude"
 
     def run(self, directions, max_products):
         """The result, from orthonormal rows to begin with."""
@@ -187,18 +194,19 @@ class _Search:
             followed, nothing_missing = self._complete(pairs) if found and self.randoms else (found, False)
             followed = followed or ended
             self.complete = basis.count == products.dimension or (followed and nothing_missing)
-            if found and self.complete:
+            if found and (self.complete or (self.limited and self.steps >= self.limit)):
                 break
             if followed:
-                kept = pairs.first(min(converged, basis.capacity - self.block))
+                kept = pairs.first(min(converged, max(self.k, basis.capacity // 2), basis.capacity - self.block))
                 self.known = kept.values
                 basis.keep(kept)
                 # after a start one will do: it is to find nothing
-                self.randoms, self.limited, self.steps = (self.block, False, 0) if self.randoms else (1, True, 0)
+                self.randoms, self.limited = (self.block, False) if self.randoms else (1, True)
+                self.steps, self.restarted = 0, False
                 directions, _, _ = orthonormal(products.random(self.random, self.randoms), basis.rows, 0.0)
             elif basis.count + directions.shape[0] > basis.capacity:
-                room = basis.capacity - directions.shape[0]
-                basis.keep(pairs.first(max(self.k, min(room, self.k + (basis.count - self.k) // 2))))
+                basis.keep(self._kept(pairs, basis.capacity - directions.shape[0]))
+                self.restarted = True
         return self._result(basis.pairs(KEYS[self.which]), iterations)
 
     def _converged(self, pairs):
@@ -207,16 +215,25 @@ class _Search:
 
     def _complete(self, pairs):
         """Whether the random directions were followed for long enough, and whether nothing is missing then."""
-        closeness = self.tolerance * self.norm
+        closeness, slack, k = self.tolerance * self.norm, RESOLUTION * self.norm, self.k
         sizes, fresh = KEYS[self.which](pairs.values), unknown(pairs.values, self.known, closeness)
-        dimension, k, two_sided = self.basis.products.dimension, self.k, self.which == "magnitude"
-        needed = steps_needed(sizes, pairs.residuals, fresh, k, dimension, self.randoms, two_sided)
         missing = copies_may_be_missing(pairs.values[:k], sizes[:k], fresh[:k], self.randoms, closeness)
-        if self.limited:
-            # a direction that may still grow into a wanted one is followed on
-            threat = np.max((sizes + pairs.residuals)[k:], initial=-np.inf) > sizes[k - 1]
-            needed = needed if threat else min(needed, self.limit)
-        return self.steps >= needed, not missing
+        dimension = self.basis.products.dimension
+        followed = nothing_hides(pairs.values, pairs.residuals, fresh, k, dimension, slack, self.two_sided)
+        if not (followed or self.restarted or fresh[:k].any()):
+            followed = self.steps >= steps_needed(sizes, pairs.residuals, k, dimension, slack, self.two_sided)
+        return followed, not missing
+
+    def _kept(self, pairs, room):
+        """What a restart keeps: what is known, half of the others, and both ends of these where both are searched."""
+        held = max(self.k, len(self.known))
+        count = max(self.k, min(room, held + (len(pairs.values) - held) // 2))
+        if not self.two_sided:
+            return pairs.first(count)
+        new = np.flatnonzero(unknown(pairs.values, self.known, self.tolerance * self.norm))
+        extremes = {int(new[pairs.values[new].argmin()]), int(new[pairs.values[new].argmax()])} if len(new) else set()
+        ends = sorted(end for end in extremes if end >= count)[: count - self.k]
+        return pairs.take([*range(count - len(ends)), *ends])
 
     def _result(self, pairs, iterations):
         """The result, by true products of its vectors."""

@@ -1,7 +1,7 @@
 """What the spectra accept as an operator, and its products with blocks of row vectors."""
 
 from dataclasses import dataclass
-from math import frexp, isfinite
+from math import frexp, isfinite, sqrt
 from typing import Any
 
 import array_api_compat
@@ -9,7 +9,7 @@ import numpy as np
 
 from quadlab.bridge.arrays import Backend, backend, backend_of, host, namespace
 
-__all__ = ["Outgrown", "Products", "here", "products_of"]
+__all__ = ["Outgrown", "Products", "check_symmetric", "here", "products_of"]
 
 
 class Outgrown(ArithmeticError):
@@ -77,6 +77,19 @@ def products_of(operator, sign=1):
         raise ValueError(f"operator must be square with at least one row, got shape {tuple(shape)}")
     where = getattr(operator, "backend", None)
     return Products(operator, where if isinstance(where, Backend) else backend(), int(shape[0]), sign)
+
+
+def check_symmetric(one, other, sizes, where):
+    """ValueError where numbers x^T A y and y^T A x differ by more than half of the digits of their `sizes`.
+
+    >>> check_symmetric(np.array([1.0]), np.array([1.1]), np.array([1.0]), backend())
+    Traceback (most recent call last):
+    ...
+    ValueError: operator must be symmetric, but x^T A y and y^T A x differ by 0.1 of |A y|
+    """
+    apart, size = float(np.linalg.norm(one - other)), float(np.linalg.norm(sizes))
+    if apart > sqrt(np.finfo(where.dtype).eps) * size:
+        raise ValueError(f"operator must be symmetric, but x^T A y and y^T A x differ by {apart / size:.2g} of |A y|")
 
 
 def here(name, values, where):

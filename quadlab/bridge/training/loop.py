@@ -61,7 +61,8 @@ def train(
     Raises
     ------
     TrainingDiverged: a number is no longer finite; it carries what was recorded.
-    ValueError: an argument does not fit; a checkpoint is of another problem, rule, recorder or averages.
+    ValueError: an argument does not fit; a checkpoint is damaged, or of another problem, rule, recorder or averages:
+        what they hold and do decides, code and the values in closures included, not their names.
 
     >>> from quadlab import bridge
     >>> from quadlab.bridge.training import tail_average

@@ -97,6 +97,11 @@ class Recorder:
             f" preconditioned {self.preconditioner is not None}, extra {list(self.extra)}, test {tested}"
         )
 
+    @property
+    def functions(self):
+        """What the settings name, with all that it holds."""
+        return {"preconditioner": self.preconditioner, "extra": dict(self.extra), "test": self.test}
+
 
 _SPECTRAL = (
     "sharpness", "eigenvalues", "eigenvalue_residuals", "eigenvalues_converged", "eigenvalue_products",
