@@ -193,7 +193,7 @@ def challenge(
     """Judge your own formula by a theorem's evidence; says where it is wrong."""
     from quadlab.report.script import exit_code
     from quadlab.report.tables import ranges_text, witness_text
-    from quadlab.verify import load
+    from quadlab.verify import CONSISTENT, load
     from quadlab.verify.store import plain
 
     result = load(target).challenge(formula, claim=claim, budget=budget.value, rng=seed)
@@ -202,10 +202,13 @@ def challenge(
             {"kind": e.kind, "verdict": e.verdict.word, "reason": e.verdict.reason, "witness": e.verdict.witness}
             for e in result.evidence
         ]
-        entry = {"id": result.id, "formula": formula, "verdict": result.verdict.word, "witness": result.verdict.witness}
-        print(json.dumps(plain({**entry, "evidence": evidence, "seed": result.seed})))
+        verdict = result.verdict
+        entry = {"id": result.id, "formula": formula, "verdict": verdict.word, "reason": verdict.reason}
+        print(json.dumps(plain({**entry, "witness": verdict.witness, "evidence": evidence, "seed": result.seed})))
     else:
         print(f"{result.verdict.word}: {formula}   as a formula for {result.id}")
+        if result.verdict.word == CONSISTENT:
+            print(f"  {result.verdict.reason}")
         for item in result.evidence:
             print(f"  {item.kind:<10} {item.verdict}")
             if item.verdict.witness:

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 
+from quadlab.verify.verdict import told_apart
+
 __all__ = ["COLOURS", "describe", "evidence_kinds", "one_line", "ranges_text", "summary", "table", "witness_text"]
 
+SIDES = ("formula", "oracle", "theorem", "predicted", "measured")
 COLOURS = {
     "VERIFIED": "green",
     "REFUTED": "red",
@@ -114,10 +117,16 @@ def _experiment_lines(kind, replication):
 
 
 def witness_text(witness: Mapping | None):
-    """The point at which something is wrong, as `name = value, ...`."""
+    """The point at which something is wrong, as `name = value, ...`, with the digits in which two sides differ.
+
+    >>> witness_text({"rate": 0.1, "formula": 25.29340001, "oracle": 25.29340002})
+    'rate = 0.1, formula = 25.29340001, oracle = 25.29340002'
+    """
     if not witness:
         return ""
-    return ", ".join(f"{name} = {_short(value)}" for name, value in witness.items())
+    sides = [name for name in SIDES if isinstance(witness.get(name), float)]
+    texts = dict(zip(sides, told_apart(*(witness[name] for name in sides)), strict=True))
+    return ", ".join(f"{name} = {texts.get(name) or _short(value)}" for name, value in witness.items())
 
 
 def ranges_text(ranges: Mapping):

@@ -125,15 +125,19 @@ def _overall(found, same):
     """VERIFIED only as the theorem's own formula; refuted by the kind whose witness is in the formula's arguments."""
     verdicts = [item.verdict for item in sorted(found, key=lambda item: item.kind not in ("computed", "compared"))]
     worst = combine(verdict for verdict in verdicts if verdict.word in (REFUTED, ERROR))
+    comparison = found[0]
     if worst.word != SKIPPED:
         return worst
     if same:
-        return Verdict(VERIFIED, found[0].verdict.reason)
-    agreeing = [item for item in found if item.verdict.word == VERIFIED]
-    comparison = found[0]
-    if not agreeing and not comparison.figures.get("points"):
+        return Verdict(VERIFIED, comparison.verdict.reason)
+    points = max(item.figures.get("points", 0) for item in found)
+    if not points and all(item.verdict.word != VERIFIED for item in found):
         return Verdict(INCONCLUSIVE, "none of the evidence can read this formula")
-    points = max((item.figures.get("points", 0) for item in found), default=0)
-    open_kinds = [item for item in found if item.verdict.word in (INCONCLUSIVE, SKIPPED)]
-    undecided = "; ".join(f"{item.kind}: {item.verdict.reason}" for item in open_kinds)
-    return Verdict(CONSISTENT, f"no evidence objects at {points} points; not proved ({undecided})")
+    differs = comparison.verdict.witness is not None
+    undecided = [item for item in found[differs:] if item.verdict.word in (INCONCLUSIVE, SKIPPED)]
+    proof = "; ".join(f"{item.kind}: {item.verdict.reason}" for item in undecided)
+    ranges: dict = next((item.figures["drawn_from"] for item in found if item.figures.get("drawn_from")), {})
+    where = ", ".join(f"{name} from {low:.3g} to {high:.3g}" for name, (low, high) in ranges.items())
+    at = f" at {points} points ({where})" if points else ""
+    parts = [f"{comparison.verdict.reason}"] * differs + [f"no evidence objects{at}"]
+    return Verdict(CONSISTENT, "; ".join(parts + [f"not proved ({proof})"] * bool(proof)))

@@ -7,6 +7,7 @@ import numpy as np
 from quadlab.estimate import convergence_order
 from quadlab.verify.formula import Formula
 from quadlab.verify.independence import closed_forms_called
+from quadlab.verify.statistics import one_number
 from quadlab.verify.theorem import ASYMPTOTIC, LIMIT, LOWER, UPPER
 from quadlab.verify.verdict import (
     ERROR,
@@ -21,7 +22,7 @@ from quadlab.verify.verdict import (
     told_apart,
 )
 
-__all__ = ["at_point", "number", "prepare"]
+__all__ = ["at_point", "balls", "prepare"]
 
 ROUNDING = 1e-12
 FAR_SHARE = 5  # of the points drawn in the typical ranges, one in five is drawn beyond them as well
@@ -93,31 +94,12 @@ def at_point(claim, point):
     return Evidence("computed", Verdict(REFUTED, witness={**point, **figures}), claim.name, figures)
 
 
-def number(value, what):
-    """One real number as a float; ValueError for anything else, NaN is one.
-
-    >>> number(np.array([1.0, 2.0]), "the formula")
-    Traceback (most recent call last):
-    ...
-    ValueError: the formula must give one real number, got shape (2,); sum(...) adds up the directions
-    """
-    if np.size(value) != 1:
-        hint = "; sum(...) adds up the directions" if np.size(value) else ""
-        raise ValueError(f"{what} must give one real number, got shape {np.shape(value)}{hint}")
-    (single,) = np.ravel(value)
-    if np.iscomplexobj(single) or (hasattr(single, "is_extended_real") and single.is_extended_real is False):
-        raise ValueError(f"{what} must give one real number, got {single}")
-    try:
-        return float(single)
-    except OverflowError:
-        return float("inf") if single > 0 else float("-inf")
-
-
 def _oracle_value(claim, point):
-    value = number(claim.oracle(**point), "the oracle")
-    if np.isnan(value):
-        raise ValueError(f"the oracle must give a number, got nan at {_plain(point)}")
-    return value
+    value = claim.oracle(**point)
+    exact = one_number("oracle", value)
+    if np.isnan(exact):
+        raise ValueError(f"oracle must give a real number, got {value} at {_plain(point)}")
+    return exact
 
 
 def _answered(claim, point):
@@ -134,7 +116,7 @@ def _plain(point):
 
 def _evaluate(candidate, point):
     with np.errstate(all="ignore"):
-        return number(candidate(**point), "the formula")
+        return one_number("formula", candidate(**point))
 
 
 def _objection(claim, points, resolution, shared):
