@@ -151,7 +151,8 @@ def _without_rounding(candidate, point):
             exact = candidate(**{name: balls(value) for name, value in point.items()})
             if np.size(exact) == 1:
                 (exact,) = np.ravel(exact)
-            return predicted if exact.is_nan() else float(exact)
+            known = exact.is_finite() and exact.rad() <= np.finfo(float).eps * max(abs(exact.mid()), abs(predicted))
+            return float(exact) if known else predicted
     except (ValueError, ArithmeticError, AttributeError, TypeError):
         return predicted
 

@@ -50,8 +50,8 @@ class RuleExperiment:
             return float(loss_deviation(self.rule, steps=self.steps, **arguments))
         after = propagate(self.rule, steps=self.steps, order=4, **arguments)
         if self.observable == "position":
-            return float(np.sqrt(after.second[0, 0, 0] - after.mean[0, 0] ** 2))
-        return float(np.sqrt(after.fourth[0, 0, 0, 0, 0] - after.second[0, 0, 0] ** 2))
+            return float(np.sqrt(max(after.second[0, 0, 0] - after.mean[0, 0] ** 2, 0.0)))
+        return float(np.sqrt(max(after.fourth[0, 0, 0, 0, 0] - after.second[0, 0, 0] ** 2, 0.0)))
 
     def exact(self, setting):
         """The observable's exact mean from the moment operator: loss, loss_change or squared_position."""
@@ -64,7 +64,9 @@ class RuleExperiment:
         if self.observable == "squared_position":
             return float(np.squeeze(second))
         curvatures = np.atleast_1d(arguments["eigenvalues"])
-        before = np.square(arguments["initial"]) if self.observable == "loss_change" else 0.0
+        initial = np.asarray(arguments["initial"])
+        # a row for each mode, where the state is more than the weights
+        before = np.square(initial[:, 0] if initial.ndim > 1 else initial) if self.observable == "loss_change" else 0.0
         return float(np.sum(curvatures * (second - before)) / 2)
 
 

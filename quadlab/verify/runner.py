@@ -16,6 +16,7 @@ from quadlab.verify.apart import Apart, GaveUp
 from quadlab.verify.certify import NotAlgebraic
 from quadlab.verify.probes import Probes, counted
 from quadlab.verify.replicated import Replication
+from quadlab.verify.runs import missing_premise
 from quadlab.verify.statistics import MARGINS
 from quadlab.verify.verdict import ERROR, INCONCLUSIVE, REFUTED, SKIPPED, VERIFIED, Evidence, Verdict, combine
 
@@ -220,7 +221,9 @@ def _on_data(experiment, data, seeds, *, budget, executor, progress, seed):
         judge = replication.prepare(experiment.formula, claim_kind=experiment.kind, **options)
         evidence = attempt(judge, experiment.formula, Replication.kind, claim)
     except Exception as error:
-        evidence = Evidence(Replication.kind, failure(error), claim)
+        missing = missing_premise(error)
+        verdict = Verdict(INCONCLUSIVE, missing) if missing else failure(error)
+        evidence = Evidence(Replication.kind, verdict, claim)
     return Report(
         id=experiment.id,
         title=experiment.title,

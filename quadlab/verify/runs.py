@@ -18,7 +18,7 @@ from quadlab.simulate.chunks import seed_number
 from quadlab.verify.statistics import one_number
 from quadlab.verify.workers import Portable, portable_error, processes, stop
 
-__all__ = ["PremiseNotMet", "Run", "Runs"]
+__all__ = ["PremiseNotMet", "Run", "Runs", "missing_premise"]
 
 
 class PremiseNotMet(ArithmeticError):
@@ -82,9 +82,9 @@ class Runs:
         ]
         outcomes = _outcomes(Portable(self.run), missing, budget, executor)
         made.update(
-            (seed, Run(seed, found) if isinstance(found, dict) else Run(seed, {}, _premise(found)))
+            (seed, Run(seed, found) if isinstance(found, dict) else Run(seed, {}, missing_premise(found)))
             for (_, seed), found in zip(missing, outcomes, strict=True)
-            if isinstance(found, dict) or _premise(found)
+            if isinstance(found, dict) or missing_premise(found)
         )
         self._kept = ((root, budget), made)
         for (setting, seed), found in zip(missing, outcomes, strict=True):
@@ -164,7 +164,7 @@ def _outcome(future):
         return error
 
 
-def _premise(error):
+def missing_premise(error):
     """What was missing in a run that ended in this error; nothing where the error is of another kind."""
     mistake = isinstance(error, (ZeroDivisionError, OverflowError))
     return " ".join(str(error).split()) if isinstance(error, ArithmeticError) and not mistake else ""
