@@ -18,7 +18,7 @@ import numpy as np
 from quadlab.theory import elementary
 from quadlab.theory.elementary import is_arb, is_symbolic
 
-__all__ = ["Formula", "parse"]
+__all__ = ["Formula", "NotAlgebraic", "parse"]
 
 LONGEST_TEXT = 10_000
 DEEPEST_NESTING = 100
@@ -26,6 +26,10 @@ TOO_DEEP = f"the formula must not be nested more than {DEEPEST_NESTING} deep"
 LARGEST_EXPONENT = 1000
 LARGEST_EXACT_POWER_BITS = 10**7
 HINTS = {"^": "write ** for a power", "&": "write and", "|": "write or", "~": "write not"}
+
+
+class NotAlgebraic(ValueError):
+    """A formula or statement that exact algebra does not take; the message says why. Numbers and balls may."""
 
 
 @dataclass(frozen=True)
