@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import sympy
 
-from quadlab.verify.formula import NotAlgebraic
+from quadlab.verify.formula import LARGEST_ROOT, NotAlgebraic, degrees
 
 __all__ = ["NotAlgebraic", "Proof", "count_real_roots", "jury_conditions", "prove"]
 
 # Twenty times what the hardest statement of a shipped theorem needs; seconds would depend on the machine.
 LARGEST_WORK = 5_000_000
-# z3 does not look at its limits while it isolates roots of large degree or multiplies polynomials out.
-LARGEST_ROOT = 12
+# z3 does not look at its limits while it isolates roots of large degree or multiplies polynomials out; roots are
+# limited as in a formula's text.
 LARGEST_DEGREE = 200
 LARGEST_NUMBER_BITS = 10_000
 
@@ -164,7 +164,7 @@ class _Translation:
         arguments: tuple = getattr(expression, "args", ())
         match expression:
             case sympy.Eq() | sympy.Ne() | sympy.Lt() | sympy.Le() | sympy.Gt() | sympy.Ge():
-                if (degree := max(_degrees(expression))) > LARGEST_DEGREE:
+                if (degree := max(degrees(expression))) > LARGEST_DEGREE:
                     raise NotAlgebraic(f"a polynomial of degree {degree}; at most {LARGEST_DEGREE} is decided")
                 left, right = map(self.number, arguments)
                 return {
@@ -286,32 +286,6 @@ class _Translation:
             self.note("obligation", holds, f"{condition} where no earlier case applies")
             return value
         return z3.If(holds, value, self.under(z3.Not(holds), lambda others: self.cases(translate, others), rest))
-
-
-def _degrees(expression):
-    """Degrees of numerator and denominator once all fractions are brought together and all roots are variables."""
-    match expression:
-        case sympy.Add() | sympy.Rel():
-            parts = list(map(_degrees, expression.args))
-            below = sum(denominator for _, denominator in parts)
-            return max(numerator + below - denominator for numerator, denominator in parts), below
-        case sympy.Mul():
-            numerators, denominators = zip(*map(_degrees, expression.args), strict=True)
-            return sum(numerators), sum(denominators)
-        case sympy.Pow(exp=sympy.Rational()):
-            base, exponent = expression.args
-            above, below = _degrees(base)
-            if exponent.q > LARGEST_ROOT:
-                power = f"{base} to the power {exponent}"
-                raise NotAlgebraic(f"{power} is a root of degree {exponent.q}; at most {LARGEST_ROOT} is decided")
-            if exponent.q > 1:
-                above, below = max(above, below + exponent.q), 0
-            above, below = (above, below) if exponent.p > 0 else (below, above)
-            return above * abs(exponent.p), below * abs(exponent.p)
-    if expression.is_Symbol:
-        return 1, 0
-    parts = [_degrees(part) for part in expression.args]
-    return max((above for above, _ in parts), default=0), max((below for _, below in parts), default=0)
 
 
 def _exact_counterexample(model, variables, goal, assumptions):
