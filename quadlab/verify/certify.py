@@ -1,24 +1,29 @@
 """Statements about all real numbers, decided by z3: proved with a second opinion, or refuted by an exact point."""
 
-import time
 from dataclasses import dataclass
 
 import sympy
 
+from quadlab.verify.formula import LARGEST_ROOT, NotAlgebraic, degrees
+
 __all__ = ["NotAlgebraic", "Proof", "count_real_roots", "jury_conditions", "prove"]
 
-
-class NotAlgebraic(ValueError):
-    """A statement uses a function that real closed fields do not know; the message names it."""
+# Twenty times what the hardest statement of a shipped theorem needs; seconds would depend on the machine.
+LARGEST_WORK = 5_000_000
+# z3 does not look at its limits while it isolates roots of large degree or multiplies polynomials out; roots are
+# limited as in a formula's text.
+LARGEST_DEGREE = 200
+LARGEST_NUMBER_BITS = 10_000
 
 
 @dataclass(frozen=True)
 class Proof:
     """The outcome of `prove`: `proved` is True, False (see `counterexample`) or None (see `reason`).
 
-    `checks` names what decided and what checked the decision again.
+    `work` counts z3's own units, the same on every machine; `checks` names what decided and what checked the
+    decision again.
 
-    >>> Proof(None, None, "timeout", "x > 0", 20.0, ()).proved is None
+    >>> Proof(None, None, "z3 gave up", "x > 0", 5_000_000, ()).proved is None
     True
     """
 
@@ -26,11 +31,11 @@ class Proof:
     counterexample: dict[str, sympy.Expr] | None
     reason: str
     statement: str
-    seconds: float
+    work: int
     checks: tuple[str, ...]
 
 
-def prove(goal, assumptions=(), *, timeout=20.0, seed=0):
+def prove(goal, assumptions=(), *, work=LARGEST_WORK, seed=0):
     """Whether `goal` holds for all real values of its symbols that satisfy the assumptions, as a `Proof`.
 
     Both are SymPy relations, joined by And, Or, Not, Implies, Equivalent or ITE, between expressions built
@@ -42,12 +47,12 @@ def prove(goal, assumptions=(), *, timeout=20.0, seed=0):
     every denominator is nonzero and every base of a fractional power is non-negative (inside Piecewise and
     the conclusion of Implies: under their condition; inside an assumption: from the assumptions before
     it). Until then these conditions are demanded of counterexamples, which are checked by exact evaluation.
-    Anything else is undecided. `timeout` bounds the whole, in seconds, as far as z3 obeys.
+    Anything else is undecided. `work` bounds the whole in z3's units of resource, whatever the machine's speed.
 
     Raises
     ------
     ValueError: no point satisfies the assumptions; a floating-point number; a symbol that is not real.
-    NotAlgebraic: a transcendental function, a variable exponent.
+    NotAlgebraic: a transcendental function, a variable exponent; roots, degrees and numbers too large to decide.
 
     >>> from sympy.abc import x
     >>> prove(x**2 + 1 > x).proved
@@ -57,12 +62,10 @@ def prove(goal, assumptions=(), *, timeout=20.0, seed=0):
     """
     import z3
 
-    started = time.monotonic()
-    statement = f"{', '.join(map(str, assumptions))} => {goal}" if assumptions else str(goal)
-    inquiry = _Inquiry(z3.Context(), started + timeout, seed)
+    inquiry = _Inquiry(z3.Context(), work, seed)
 
     def verdict(proved, reason, checks=(), counterexample=None):
-        return Proof(proved, counterexample, reason, statement, time.monotonic() - started, tuple(checks))
+        return Proof(proved, counterexample, reason, statement, inquiry.spent, tuple(checks))
 
     formula = _Translation(z3, inquiry.context)
     for assumption in assumptions:
@@ -70,6 +73,7 @@ def prove(goal, assumptions=(), *, timeout=20.0, seed=0):
     premises = len(formula.steps)
     negation = z3.Not(formula.boolean(goal))
     facts = [fact for _, fact, _ in formula.steps]
+    statement = f"{', '.join(map(str, assumptions))} => {goal}" if assumptions else str(goal)
 
     possible, _ = inquiry.first(facts[:premises])
     if possible == "unsat":
@@ -98,42 +102,50 @@ def prove(goal, assumptions=(), *, timeout=20.0, seed=0):
 
 
 class _Inquiry:
-    """Two ways to ask z3, each time with a fresh solver, until a common deadline."""
+    """Two ways to ask z3, each time with a fresh solver, out of one supply of work.
 
-    names = ("z3 QF_NRA", "z3 qfnra-nlsat in the given variable order")
+    They differ in the order of the variables and in how they project polynomials. z3's own choice of a strategy
+    for real arithmetic would change with the clock.
+    """
 
-    def __init__(self, context, deadline, seed):
-        self.context, self.deadline, self.seed = context, deadline, seed
+    names = ("z3 nlsat", "z3 nlsat in Brown's order, without levelwise projection")
+
+    def __init__(self, context, work, seed):
+        self.context, self.work, self.seed, self.spent = context, work, seed, 0
 
     def first(self, constraints):
-        import z3
-
-        solver = z3.SolverFor("QF_NRA", ctx=self.context)
-        solver.set("random_seed", self.seed)
-        return self.ask(solver, constraints)
+        return self.ask(constraints, seed=self.seed)
 
     def second(self, constraints):
+        return self.ask(constraints, seed=self.seed + 1, variable_ordering_strategy=1, lws=False)
+
+    def ask(self, constraints, **options):
+        """("sat", model), ("unsat", None) or (why not, None)."""
         import z3
 
-        tactic = z3.With(z3.Tactic("qfnra-nlsat", self.context), seed=self.seed + 1, reorder=False)
-        return self.ask(tactic.solver(), constraints)
-
-    def ask(self, solver, constraints):
-        """("sat", model), ("unsat", None) or (why not, None)."""
-        remaining = int(1000 * (self.deadline - time.monotonic()))
-        if remaining <= 0:
-            return "timeout", None
-        solver.set("timeout", remaining)
+        exhausted = f"stopped after {self.work} units of work"
+        if self.spent >= self.work:
+            return exhausted, None
+        solver = z3.With(z3.Tactic("qfnra-nlsat", self.context), **options).solver()
+        solver.set("rlimit", self.work - self.spent)
         solver.add(*constraints)
-        outcome = str(solver.check())
+        try:
+            outcome = str(solver.check())
+        except z3.Z3Exception as error:
+            return str(error), None
+        self.spent = max([self.spent, *(count for name, count in solver.statistics() if name == "rlimit count")])
         if outcome == "unknown":
-            return solver.reason_unknown(), None
+            reason = solver.reason_unknown()
+            if reason == "interrupted from keyboard":
+                raise KeyboardInterrupt
+            return exhausted if self.spent >= self.work or "resource limit" in reason else reason, None
         return outcome, solver.model() if outcome == "sat" else None
 
 
 class _Translation:
     """SymPy to z3, noting on the way, in order, what defines auxiliary variables and what has to be shown.
 
+    No name of a symbol enters z3, so that none can meet an auxiliary variable's or a name that z3 reads otherwise.
     `steps` holds (kind, z3 formula, text) with kind "fact" or "obligation"; an obligation may use only the
     steps before it, for the definition of a root already implies that its radicand is non-negative.
     """
@@ -142,6 +154,9 @@ class _Translation:
         self.z3, self.context = z3, context
         self.variables, self.steps, self.roots, self.path = {}, [], {}, []
 
+    def fresh(self):
+        return self.z3.FreshReal(ctx=self.context)
+
     def boolean(self, expression):
         z3 = self.z3
         if isinstance(expression, (bool, sympy.logic.boolalg.BooleanAtom)):
@@ -149,6 +164,8 @@ class _Translation:
         arguments: tuple = getattr(expression, "args", ())
         match expression:
             case sympy.Eq() | sympy.Ne() | sympy.Lt() | sympy.Le() | sympy.Gt() | sympy.Ge():
+                if (degree := max(degrees(expression))) > LARGEST_DEGREE:
+                    raise NotAlgebraic(f"a polynomial of degree {degree}; at most {LARGEST_DEGREE} is decided")
                 left, right = map(self.number, arguments)
                 return {
                     "==": left == right, "!=": left != right, "<": left < right,
@@ -177,7 +194,7 @@ class _Translation:
             case sympy.Symbol():
                 return self.variable(expression)
             case sympy.Rational():
-                return z3.RealVal(f"{expression.p}/{expression.q}", self.context)
+                return self.rational(int(expression.p), int(expression.q))
             case sympy.Float():
                 raise ValueError(f"numbers must be exact, got {expression}; write it as a Rational")
             case sympy.Add():
@@ -205,12 +222,17 @@ class _Translation:
         name = str(expression) if expression.is_Atom or expression.is_Pow else type(expression).__name__
         raise NotAlgebraic(f"{name} is not algebraic, so it cannot be decided over the real numbers")
 
+    def rational(self, numerator, denominator):
+        if numerator.bit_length() + denominator.bit_length() > LARGEST_NUMBER_BITS:
+            raise NotAlgebraic(f"a number has more than {LARGEST_NUMBER_BITS} bits, too many to decide")
+        return self.z3.RealVal(f"{numerator}/{denominator}", self.context)
+
     def variable(self, symbol):
         """The variable of a symbol; what the symbol was declared to be becomes a fact."""
         if symbol not in self.variables:
             if symbol.is_extended_real is False or str(symbol) in map(str, self.variables):
                 raise ValueError(f"each symbol must be real and have one name, got {symbol}")
-            value = self.variables[symbol] = self.z3.Real(str(symbol), self.context)
+            value = self.variables[symbol] = self.fresh()
             declared = {
                 "positive": value > 0, "negative": value < 0, "nonnegative": value >= 0,
                 "nonpositive": value <= 0, "nonzero": value != 0, "zero": value == 0,
@@ -232,10 +254,10 @@ class _Translation:
 
     def root(self, base, value, degree):
         """The auxiliary variable r >= 0 with r**degree == base, which needs base >= 0."""
-        key = (base, degree, tuple(map(str, self.path)))
+        key = (base, degree, tuple(condition.get_id() for condition in self.path))
         if key not in self.roots:
             self.note("obligation", value >= 0, f"{base} is not negative")
-            root = self.roots[key] = self.z3.Real(f"root {len(self.roots)}", self.context)
+            root = self.roots[key] = self.fresh()
             self.note("fact", self.z3.And(root >= 0, root**degree == value), f"root of {base}")
         return self.roots[key]
 
@@ -269,15 +291,15 @@ class _Translation:
 def _exact_counterexample(model, variables, goal, assumptions):
     """Values, rational if possible, at which exact evaluation makes the assumptions true and the goal false."""
     for digits in (3, 20, None):
-        point = {symbol: _value(model.eval(variable, True), digits) for symbol, variable in variables.items()}
         try:
+            point = {symbol: _value(model.eval(variable, True), digits) for symbol, variable in variables.items()}
             if (
                 all(_matches(symbol, value) for symbol, value in point.items())
-                and all(sympy.S(item).subs(point, simultaneous=True) == sympy.true for item in assumptions)
-                and sympy.S(goal).subs(point, simultaneous=True) == sympy.false
+                and all(_exact(item, point) == sympy.true for item in map(sympy.S, assumptions))
+                and _exact(sympy.S(goal), point) == sympy.false
             ):
                 return point
-        except (TypeError, ArithmeticError, NotImplementedError):
+        except (TypeError, ValueError, ArithmeticError, NotImplementedError):
             continue
     return None
 
@@ -286,13 +308,54 @@ def _value(number, digits):
     """A z3 value as a SymPy number: exactly, or an algebraic number rounded to `digits` decimals."""
     import z3
 
+    if number.decl().kind() == z3.Z3_OP_POWER:
+        # the model leaves a large power of a rational number as it is
+        base, exponent = (_value(part, digits) for part in number.children())
+        if exponent.is_Integer and abs(exponent) * max(base.p.bit_length(), base.q.bit_length()) < LARGEST_NUMBER_BITS:
+            return base**exponent
+        raise ValueError(f"{number} is too large to be evaluated exactly")
     if isinstance(number, z3.AlgebraicNumRef):
         if digits is None:
             coefficients = [sympy.Rational(str(c.as_fraction())) for c in number.poly()]
+            if len(coefficients) > LARGEST_ROOT + 1:
+                raise ValueError(f"{number} is a root of too large a degree to be evaluated exactly")
             polynomial = sympy.Poly(coefficients[::-1], sympy.Symbol("x"))
             return sympy.rootof(polynomial, number.index() - 1)
         number = number.approx(digits)
     return sympy.Rational(number.numerator_as_long(), number.denominator_as_long())
+
+
+def _exact(expression, point):
+    """The value at a point; ArithmeticError where any part of it that counts there is not a real number.
+
+    SymPy's own substitution passes through infinity: 1 / (1 + 1/x) would be 0 at x = 0.
+    """
+    match expression:
+        case sympy.Symbol():
+            return point[expression]
+        case sympy.And() | sympy.Or():
+            ends = sympy.false if isinstance(expression, sympy.And) else sympy.true
+            values = (_exact(part, point) for part in expression.args)
+            return ends if any(value == ends for value in values) else sympy.Not(ends)
+        case sympy.Implies():
+            premise, conclusion = expression.args
+            return _exact(conclusion, point) if _exact(premise, point) == sympy.true else sympy.true
+        case sympy.ITE():
+            condition, *branches = expression.args
+            return _exact(branches[_exact(condition, point) != sympy.true], point)
+        case sympy.Piecewise():
+            for branch, condition in expression.args:
+                if _exact(condition, point) == sympy.true:
+                    return _exact(branch, point)
+            raise ArithmeticError(f"{expression} has no branch there")
+    if not expression.args:
+        return expression
+    value = expression.func(*(_exact(part, point) for part in expression.args))
+    if isinstance(value, sympy.Expr) and not value.is_real:
+        raise ArithmeticError(f"{expression} is not a real number there")
+    if not isinstance(value, sympy.Expr) and value not in (sympy.true, sympy.false):
+        raise ArithmeticError(f"{expression} is not decided there")
+    return value
 
 
 def _matches(symbol, value):

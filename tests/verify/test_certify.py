@@ -1,13 +1,14 @@
 """Universal statements: true ones are proved twice, false ones refuted by an exact point, traps are noticed."""
 
 import random
-import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import sympy
 from sympy import Abs, And, Eq, Equivalent, Implies, Max, Min, Ne, Not, Or, Piecewise, Rational, sqrt
 
+from quadlab.verify import certify
 from quadlab.verify.certify import NotAlgebraic, count_real_roots, jury_conditions, prove
 
 curvature, momentum, rate, distance, variance, samples = sympy.symbols("lambda b rho m s2 N", real=True)
@@ -49,7 +50,7 @@ def test_heavy_ball_is_stable_below_its_edge(factor, holds):
     if holds:
         assert proof.proved is True, proof.reason
         assert len(set(proof.checks)) == 2
-        assert proof.seconds < 10
+        assert proof.work < certify.LARGEST_WORK / 20
         assert "lambda" in proof.statement
     else:
         assert_refuted(proof, goal, HEAVY_BALL)
@@ -216,24 +217,90 @@ def test_giving_up_is_said():
     chain = [a * b - c**3 > 1 for a, b, c in triples]
     sphere = Eq(sum(a**3 * b**2 * c for a, b, c in triples), 1)
     quartic = sum(a**4 for a in variables) >= sum(a * b * c for a, b, c in triples)
-    started = time.monotonic()
-    proof = prove(quartic, [*chain, sphere], timeout=1)
-    assert proof.proved is None
-    assert "timeout" in proof.reason or "cancel" in proof.reason
-    assert time.monotonic() - started < 30
+    proofs = [prove(quartic, [*chain, sphere], work=20_000) for _ in range(2)]
+    assert proofs[0] == proofs[1]
+    assert proofs[0].proved is None
+    assert "stopped after 20000 units of work" in proofs[0].reason
+    assert 20_000 <= proofs[0].work < 25_000
+
+
+def test_an_interrupt_is_no_answer(monkeypatch):
+    import z3
+
+    monkeypatch.setattr(z3.Solver, "check", lambda solver: z3.unknown)
+    monkeypatch.setattr(z3.Solver, "reason_unknown", lambda solver: "interrupted from keyboard")
+    with pytest.raises(KeyboardInterrupt):
+        prove(x > 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["root 0", "root 1", "b!0", "b!1", "k!0", "x!0", "/0", "+", "true", "x", "\uff58", "_x"]
+)
+def test_a_name_is_only_a_name(name):
+    other = sympy.Symbol(name)
+    free = sympy.Symbol("x" if name != "x" else "y", real=True)
+    goal = Eq(sqrt(free), other)
+    assert_refuted(prove(goal, [free > 0]), goal, [free > 0])
+    assert prove(Eq(sqrt(free), other), [free > 0, other > 0, Eq(other**2, free)]).proved is True
+
+
+def test_roots_in_different_branches_are_different_roots():
+    # the conditions differ only deep inside, where their printed form is cut short
+    premises = [x >= 0, x >= -1]
+    for level in range(30):
+        premises = [Or(And(premise, y > level), y < -level) for premise in premises]
+    right, wrong = (Implies(premise, (sqrt(x) - 1) ** 2 >= 0) for premise in premises)
+    assert prove(right, [y > 100, right]).proved is True
+    assert prove(wrong, [y > 100, right]).proved is None
+
+
+@pytest.mark.parametrize(
+    ("goal", "reason"),
+    [
+        (x ** Rational(499, 1000) < 1 + x, "root of degree 1000; at most 12 is read"),
+        (x ** Rational(2999, 1000) < 1 + x, "root of degree 1000; at most 12 is read"),
+        (x ** Rational(33, 100) * (1 - x) < x, "root of degree 100; at most 12 is read"),
+        (x**1000 > y, "polynomial of degree 1000; at most 200"),
+        ((1 + 1 / x) ** 300 > x, "polynomial of degree 301; at most 200"),
+        (x * 10**4000 > y, "number has more than 10000 bits"),
+        (x * 10**9000 > y, "number has more than 10000 bits"),
+    ],
+)
+def test_what_would_take_too_long_is_declined(goal, reason):
+    with pytest.raises(NotAlgebraic, match=reason):
+        prove(goal, [x > 0])
+    with pytest.raises(NotAlgebraic, match=reason):
+        prove(x > 0, [x > 0, goal])
+
+
+def test_a_power_that_the_model_leaves_as_it_is():
+    import z3
+
+    power = z3.RealVal("1/2") ** 100
+    assert certify._value(power, 3) == Rational(1, 2) ** 100
+    with pytest.raises(ValueError, match="too large"):
+        certify._value(z3.RealVal("1/2") ** 100_000, 3)
+    goal = 2 * x >= Rational(1, 2) ** 120
+    assert_refuted(prove(goal, [x**100 > 0, x**5 > 0, x < Rational(1, 2) ** 130]), goal, [x > 0])
+
+
+def test_a_counterexample_lies_where_everything_is_defined():
+    x0 = {x: sympy.Integer(0), y: sympy.Integer(2)}
+    for undefined in (Eq(1 / (1 + 1 / x), 0), Ne(1 / x, y), Implies(y > 0, 1 / x > 0), Eq(sqrt(-y), 1), 0 / x < 1 / x):
+        with pytest.raises((ArithmeticError, TypeError)):
+            certify._exact(undefined, x0)
+    assert certify._exact(Implies(x > 0, 1 / x > 0), x0) == sympy.true
+    assert certify._exact(Piecewise((1 / x, x > 0), (y, True)) > 1, x0) == sympy.true
+    assert certify._exact(And(y > 3, x < 1), x0) == sympy.false
 
 
 def test_a_proof_needs_the_second_opinion(monkeypatch):
-    from quadlab.verify import certify
-
     monkeypatch.setattr(certify._Inquiry, "second", lambda self, constraints: ("unknown", None))
     assert prove(x**2 >= x - 1).proved is None
     assert "answered unknown" in prove(x**2 >= x - 1).reason
 
 
 def test_a_proof_needs_a_point_where_the_assumptions_hold(monkeypatch):
-    from quadlab.verify import certify
-
     first, answers = certify._Inquiry.first, [("unknown", None)]
     monkeypatch.setattr(certify._Inquiry, "first", lambda *query: answers.pop() if answers else first(*query))
     proof = prove(x > 0, [x > 1])
@@ -242,8 +309,6 @@ def test_a_proof_needs_a_point_where_the_assumptions_hold(monkeypatch):
 
 
 def test_a_counterexample_needs_exact_evaluation(monkeypatch):
-    from quadlab.verify import certify
-
     monkeypatch.setattr(certify, "_value", lambda number, digits: sympy.Integer(5))
     assert prove(x < 3).proved is False
     assert prove(x > 3).proved is None
@@ -256,7 +321,7 @@ def test_jury_conditions_against_roots(degree, leading):
     unknowns = sympy.symbols(f"c1:{degree + 1}", real=True)
     polynomial = sympy.sympify(leading, {"a": a}) * mu**degree
     polynomial += sum(c * mu ** (degree - k) for k, c in enumerate(unknowns, 1))
-    conditions = jury_conditions(polynomial, mu)
+    conditions = sympy.lambdify([*unknowns, a], jury_conditions(polynomial, mu), "math")
     generator = random.Random(7 * degree)
     outcomes = []
     for _ in range(100 // degree):
@@ -266,12 +331,11 @@ def test_jury_conditions_against_roots(degree, leading):
             pair = complex(roots[0], generator.uniform(-radius, radius))
             roots[:2] = [pair, pair.conjugate()]
         top = int(leading) if leading != "a" else generator.choice([-2, 3])
-        values = [Rational(int(2**40 * top * c), 2**40) for c in np.poly(roots).real[1:]]
-        point = dict(zip(unknowns, values, strict=True)) | {a: top}
+        values = [Fraction(int(2**40 * top * c), 2**40) for c in np.poly(roots).real[1:]]
         largest = max(abs(np.roots([top, *map(float, values)])))
         if abs(largest - 1) < 1e-6:
             continue
-        stable = all(condition.subs(point) > 0 for condition in conditions)
+        stable = all(condition > 0 for condition in conditions(*values, Fraction(top)))
         assert stable == (largest < 1)
         outcomes.append(stable)
     assert {True, False} == set(outcomes)

@@ -1,6 +1,9 @@
 """Formulas from text: one meaning on numbers, symbols and balls, and no way to run anything else."""
 
+import ast
+import inspect
 import pickle
+import sys
 from fractions import Fraction
 
 import flint
@@ -9,7 +12,7 @@ import pytest
 import sympy
 
 from quadlab.theory import elementary
-from quadlab.verify.formula import parse
+from quadlab.verify.formula import NotAlgebraic, degrees, parse, require_number
 
 x, y = sympy.symbols("x y", real=True)
 
@@ -65,6 +68,12 @@ def test_numbers_stay_real_numbers():
 def test_arrays_of_symbols_are_symbolic():
     values = parse("x / 3 + 0.5", ["x"])(x=np.array([x, 1], dtype=object))
     assert list(values) == [x / 3 + sympy.Rational(1, 2), sympy.Rational(5, 6)]
+    assert list(parse("x / y", ["x", "y"])(np.array([1, x], dtype=object), 3)) == [sympy.Rational(1, 3), x / 3]
+    clipped = parse("max(x, 2) + where(x < 1 and y > 0, 1, 0)", ["x", "y"])(np.array([x, 1], dtype=object), y)
+    assert clipped[1] == 2
+    assert clipped[0] == sympy.Max(2, x) + sympy.Piecewise((1, sympy.And(x < 1, y > 0)), (0, True))
+    balls = parse("x / y", ["x", "y"])(np.array([1, flint.arb(2)], dtype=object), np.array([3, 3]))
+    assert all(ball.contains(flint.fmpq(k, 3)) and not ball.is_exact() for k, ball in enumerate(balls, 1))
 
 
 def test_relations():
@@ -152,3 +161,110 @@ def test_a_formula_is_a_value():
     assert pickle.loads(pickle.dumps(formula))(x=2.0, e=3.0) == 6.0
     with pytest.raises(TypeError, match="needs x, e; got x"):
         formula(x=1.0)
+
+
+def nested(text, times):
+    inner = "x"
+    for _ in range(times):
+        inner = text.replace("@", inner)
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("<".join(["1"] * 5000), False),
+        ("<=".join(["1.5"] * 2000), True),
+        (" and ".join(["x<1"] * 1100), True),
+        ("max(" + ",".join(["max(" + ",".join(["1.5"] * 39) + ")"] * 50) + ")", 1.5),
+        (nested("where(@ < 1, x, 2)", 49), 0.5),
+        (nested("-(@)", 94), 0.5),
+    ],
+)
+def test_long_formulas_are_read_in_one_pass(text, value, monkeypatch):
+    # each looks at the whole text again
+    monkeypatch.setattr(ast, "get_source_segment", None)
+    monkeypatch.setattr(ast, "walk", None)
+    formula = parse(text, ["x"])
+    limit = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(len(inspect.stack()) + 40)
+        number, ball = formula(x=0.5), formula(x=flint.arb(0.5))
+    finally:
+        sys.setrecursionlimit(limit)
+    assert number == ball == value
+
+
+SYMBOLS_DECLINE = {
+    "x**2.001": "root of degree 1000; at most 12",
+    "1 - abs(x * y)**2.001": "root of degree 1000",
+    "x**(y + 0.001)": "root of degree 1000",
+    "exp(2.001 * log(x))": "root of degree 1000",
+    "(x**0.1)**0.1": "root of degree 100",
+    nested("(@**2 + y)", 20): "19 functions, powers or chains inside each other; symbols take at most 8",
+    nested("(@)**2", 60): "59 functions, powers or chains",
+    "((x + y)**1000)**1000": "degree 1000000; at most 10000",
+    "((1 + 1e-300)**900)**900 * x": "too large to be computed exactly",
+    "where(x / (x - x) < 1, x, 2)": "not a real number, so it cannot be compared",
+    "max(x / (x - x), 1)": "not a real number, so it cannot be compared",
+    "min(sqrt(-x), 1)": "not a real number, so it cannot be compared",
+    nested("where(0 < @ < 1, x, y)", 9): "inside each other; symbols take at most 8",
+    nested("sqrt(1 - @)", 25): "25 functions, powers or chains inside each other",
+    "max(" + ",".join(f"{k} * x - y * {k * k}" for k in range(50)) + ")": "2500 comparisons; symbols take at most 400",
+    "where(" + "<".join(["x"] * 4900) + ", x, y)": "symbols take at most 1000",
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), SYMBOLS_DECLINE.items())
+def test_what_sympy_would_not_survive_is_for_numbers_and_balls(text, reason):
+    formula = parse(text, ["x", "y"])
+    positive = sympy.symbols("x y", positive=True)
+    with pytest.raises(NotAlgebraic, match=reason):
+        formula(*positive)
+    with pytest.raises(NotAlgebraic, match=reason):
+        formula(np.array([positive[0], 1], dtype=object), positive[1])
+    with np.errstate(all="ignore"):
+        number = formula(0.7, 0.3)
+    if np.isfinite(number) and "x - x" not in text and "1 - @" not in text:
+        assert abs(formula(flint.arb(0.7), flint.arb(0.3)) - flint.arb(float(number))) < 1e-9 * (1 + abs(number))
+
+
+def test_exponents_that_are_cheap_stay_exact():
+    p = sympy.Symbol("p", positive=True)
+    assert parse("x**0.5 + x**1.5 + x**2 + x**-0.25", ["x"])(p) == sympy.sqrt(p) + p * sympy.sqrt(p) + p**2 + 1 / p ** (
+        sympy.Rational(1, 4)
+    )
+    assert parse("e**(0.001 * x)", ["x"])(p) == sympy.exp(p / 1000)
+    assert degrees(sympy.sqrt(p**3 + 1) / (p - 1) + sympy.exp(p)) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "exp(exp(exp(1e300)))", "x + exp(710)", "exp(-1e300) * x", "erfc(1e300)", "where(0/0 < 1, x, 2)", "x * (1/0)",
+        "log(0)", "sqrt(-1) * x", "(0 - 8)**(1/3)", "max(1, 1e300 * 1e300)", "((9**9)**9)**9", "(1e-300)**1000 + x",
+    ],
+)  # fmt: skip
+def test_constant_parts_are_numbers_of_double_precision(text):
+    with pytest.raises(ValueError, match="must be a number in the range of double precision"):
+        parse(text, ["x"])
+
+
+def test_names_are_what_python_makes_of_them():
+    assert parse("\ufb01t * \uff58", ["\ufb01t", "x"])(2.0, 3.0) == 6.0
+    values = {"\ufb01t": 2.0, "\uff58": 3.0}
+    assert parse("fit * x", tuple(values))(**values) == 6.0
+    with pytest.raises(ValueError, match="must differ after"):
+        parse("x", ["x", "\uff58"])
+    assert parse("12_000.5", [])() == 12_000.5
+    for digits in ("\uff11\uff12", "\u0661", "1\u0662", "1__2", "1_"):
+        with pytest.raises(ValueError, match="not understood"):
+            parse(digits, ["x"])
+
+
+def test_a_number_is_asked_for_where_directions_are_not_summed():
+    formula = parse("x**2", ["x"])
+    with pytest.raises(ValueError, match=r"x\*\*2 gives 3 values, one for each direction.*write sum\(...\)"):
+        require_number(formula(np.arange(3.0)), formula)
+    assert require_number(parse("sum(x**2)", ["x"])(np.arange(3.0)), formula) == 5.0
+    assert require_number(formula(np.array([2.0])), formula) == 4.0
