@@ -8,7 +8,7 @@ import ctypes
 import os
 import reprlib
 from dataclasses import dataclass
-from math import inf
+from math import frexp, inf
 from typing import Any
 
 import array_api_compat
@@ -25,9 +25,11 @@ __all__ = [
     "host",
     "matrix_products",
     "namespace",
+    "norm",
     "placed",
     "ran_out_of_memory",
     "real_numbers",
+    "unit",
 ]
 
 DTYPES = ("float64", "float32")
@@ -231,6 +233,36 @@ def placed(name, values, where):
     if not namespace(values).isdtype(values.dtype, ("bool", "integral", "real floating")):
         raise ValueError(f"{name} must be real numbers, got dtype {values.dtype}")
     return where.array(values)
+
+
+def norm(vector):
+    """The Euclidean norm, a Python float, of a vector whose squares may overflow or vanish.
+
+    >>> norm(np.full(4, 1e-200))
+    2e-200
+    """
+    scaled, scale = _of_order_one(vector)
+    return float(namespace(vector).linalg.vector_norm(scaled)) * scale
+
+
+def unit(vector):
+    """The vector divided by its norm, likewise; zero if it is zero.
+
+    >>> unit(np.array([3e-200, 4e-200]))
+    array([0.6, 0.8])
+    """
+    scaled, scale = _of_order_one(vector)
+    return scaled / namespace(vector).linalg.vector_norm(scaled) if scale else scaled
+
+
+def _of_order_one(vector):
+    """The vector divided by a power of two, and that power; 0 for a vector of zeros, which is returned as it is."""
+    xp = namespace(vector)
+    largest = float(xp.max(xp.abs(vector)))
+    if not 0 < largest < inf:
+        return vector, largest and 1.0
+    scale = 2.0 ** (frexp(largest)[1] - 1)
+    return vector / scale, scale
 
 
 def error_function(array):

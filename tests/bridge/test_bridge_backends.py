@@ -10,7 +10,17 @@ from helpers import strict_backend
 
 from quadlab import bridge
 from quadlab.bridge import arrays
-from quadlab.bridge.arrays import Backend, available_memory, backend_of, contiguous, error_function, matrix_products
+from quadlab.bridge.arrays import (
+    Backend,
+    available_memory,
+    backend_of,
+    contiguous,
+    error_function,
+    matrix_products,
+    norm,
+    unit,
+)
+from quadlab.bridge.operations import LAYER_NORM
 
 
 class Trial:
@@ -98,6 +108,34 @@ def test_a_backend_of_ones_own_keeps_its_device():
     assert backend_of(where.zeros((2,))) == where
     assert (where.itemsize, bridge.backend(where, "float32").itemsize) == (8, 4)
     assert bridge.backend("numpy").array([1, 2], dtype="int64").dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sizes"), [("float64", [5e-324, 1e-200, 1, 1e300]), ("float32", [1e-44, 1e-23, 1e37])]
+)
+def test_norms_of_any_size(dtype, sizes):
+    for where in (bridge.backend("numpy", dtype), strict_backend(dtype)):
+        for size in sizes:
+            vector = where.array(np.array([3.0, 0.0, -4.0]) * size)
+            assert norm(vector) == pytest.approx(
+                5 * size, rel=4 * float(np.finfo(dtype).eps), abs=0 if size > 1e-40 else 1e-45
+            )
+            ours = bridge.host(unit(vector))
+            assert ours == pytest.approx([0.6, 0, -0.8], rel=4 * float(np.finfo(dtype).eps) if size > 1e-40 else 0.1)
+        assert norm(where.zeros((3,))) == 0
+        assert not bridge.host(unit(where.zeros((3,)))).any()
+    assert norm(np.array([1.0, np.inf])) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"), [("float64", 1e200), ("float32", 1e25), ("float32", 1.0), ("float64", 1e-9)]
+)
+def test_layers_are_normalised_whatever_their_size(dtype, size):
+    rows = np.random.default_rng(0).standard_normal((3, 8)) * size
+    found = LAYER_NORM.value(bridge.backend().namespace, rows.astype(dtype))
+    scaled = (rows - rows.mean(axis=1, keepdims=True)) / size
+    expected = scaled / np.sqrt(np.mean(scaled**2, axis=1, keepdims=True) + (np.sqrt(1e-5) / size) ** 2)
+    assert found == pytest.approx(expected, abs=20 * float(np.finfo(dtype).eps))
 
 
 def test_error_function_and_order_in_memory():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from training_problems import classifier, iterates, quadratic
 
-from quadlab.bridge.training import explicit_gradient_regularization, gradient_descent, nesterov, sam
+from quadlab import bridge
+from quadlab.bridge.training import Recorder, explicit_gradient_regularization, gradient_descent, nesterov, sam, train
 
 START = np.linspace(-1, 1, 8)
 # a few products of order one per step, ten steps
@@ -49,6 +50,25 @@ def test_sam_ascends_before_it_descends(normalize):
     expected = START - 0.3 * (hessian @ (START + ascent) - slope)
     found = iterates(sam(0.3, 0.4, normalize), problem, START, 1)[-1]
     np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e-23), ("float32", 1e-44), ("float64", 1e-200)])
+def test_sam_ascends_as_far_whatever_the_size_of_the_gradient(dtype, size):
+    """E = (w + b - t)^2 / 2 at w = b = 0: after the ascent by 0.05 along (1, 1) the gradient is 0.05 sqrt(2) (1, 1)."""
+    problem = bridge.Problem(bridge.mlp([1, 1]), [[1.0]], [[-size]], dtype=dtype)
+    found = iterates(sam(1.0, 0.05), problem, [0.0, 0.0], 1)[-1]
+    np.testing.assert_allclose(found, -0.05 * np.sqrt(2), rtol=8 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_records_of_single_precision_neither_overflow_nor_vanish(size):
+    """|g|^2 = |w - w_0|^2 = 2 t^2 and (v'g)^2 for the Hessian (1, 1)'(1, 1)."""
+    problem = bridge.Problem(bridge.mlp([1, 1]), [[1.0]], [[-size]], dtype="float32")
+    problem.loss_and_gradient = lambda w, ours=problem.loss_and_gradient: (0.0, ours(w)[1])
+    history = train(problem, gradient_descent(1.0), [0.0, 0.0], 1, recorder=Recorder(sharpness=1)).history
+    for name in ("gradient_norm_squared", "gradient_projections_squared"):
+        assert np.ravel(history[name].values)[0] / size**2 == pytest.approx(2, rel=1e-5)
+    assert history["displacement"].values[1] / size == pytest.approx(np.sqrt(2), rel=1e-6)
 
 
 def test_sam_stays_at_a_stationary_point():

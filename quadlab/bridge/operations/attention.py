@@ -1,5 +1,7 @@
 """Operations of attention: layer normalisation, softmax, products of two activations, splitting into heads."""
 
+from math import sqrt
+
 from quadlab.bridge.operations.core import Operation, linear
 
 __all__ = ["LAYER_NORM", "MATMUL", "MERGE_HEADS", "SCALE", "SOFTMAX", "SPLIT_HEADS", "SWAP"]
@@ -12,7 +14,12 @@ def _centred(xp, x):
 
 
 def _inverse_deviation(xp, x):
-    return 1 / xp.sqrt(xp.mean(_centred(xp, x) ** 2, axis=-1, keepdims=True) + EPSILON)
+    centred = _centred(xp, x)
+    largest = xp.max(xp.abs(centred), axis=-1, keepdims=True)
+    # squares of large numbers overflow, also where their inverse root does not
+    scale = xp.where(largest > 1, largest, xp.ones_like(largest))
+    variance = xp.mean((centred / scale) ** 2, axis=-1, keepdims=True) + (sqrt(EPSILON) / scale) ** 2
+    return 1 / xp.sqrt(variance) / scale
 
 
 def _normalise(xp, x):

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from quadlab.bridge.arrays import norm
+
 __all__ = ["QUANTITIES", "Evaluations", "Point", "accuracy", "finite", "has_labels"]
 
 
@@ -67,11 +69,9 @@ class Point:
     @cached_property
     def gradient_norm_squared(self):
         """|g|^2."""
-        return self.norm(self.measured[1]) ** 2
-
-    def norm(self, vector):
-        """|v|, a Python float."""
-        return float(self.problem.backend.namespace.linalg.vector_norm(vector))
+        size = norm(self.measured[1])
+        # a power of a float would raise an OverflowError
+        return size * size
 
 
 def accuracy(problem, parameters):
@@ -94,7 +94,7 @@ QUANTITIES = {
     "loss": lambda at: at.measured[0],
     "gradient_norm_squared": lambda at: at.gradient_norm_squared,
     "regularizer": lambda at: at.gradient_norm_squared / at.problem.dimension,
-    "displacement": lambda at: at.norm(at.parameters - at.start),
+    "displacement": lambda at: norm(at.parameters - at.start),
     "accuracy": lambda at: accuracy(at.problem, at.parameters),
     "test_loss": lambda at: at.test.loss(at.parameters),
     "test_accuracy": lambda at: accuracy(at.test, at.parameters),

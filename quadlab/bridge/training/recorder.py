@@ -164,7 +164,8 @@ class Recording:
         self.memory = {"start": self.memory["start"], "vectors": found.vectors}
         if recorder.preconditioner is not None:
             self.memory["scale"] = operator.scale[:, 0]
-        squares = self._projections("gradient_projections", at) ** 2
+        # squares of single precision would vanish below 1e-23
+        squares = self._projections("gradient_projections", at).astype(np.float64) ** 2
         return {
             "sharpness": found.values[0],
             "eigenvalues": found.values,

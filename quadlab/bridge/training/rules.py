@@ -1,5 +1,6 @@
 """Rules that follow gradients at or near the iterate: descent, momentum, sharpness-aware, explicitly regularized."""
 
+from quadlab.bridge.arrays import unit
 from quadlab.bridge.training.rule import Rule, batch_size_of, minibatch
 from quadlab.theory.intervals import momentum_range, non_negative, positive
 
@@ -96,9 +97,7 @@ def sam(learning_rate, ascent_radius, normalize=True, batch_size=None):
         part, epoch = minibatch(problem, size, state, rng)
         ascent = part.gradient(parameters)
         if normalize:
-            xp = problem.backend.namespace
-            norm = xp.linalg.vector_norm(ascent)
-            ascent = ascent / xp.where(norm > 0, norm, xp.ones_like(norm))
+            ascent = unit(ascent)
         return parameters - rho * part.gradient(parameters + radius * ascent), epoch
 
     return Rule.named("sam", step, learning_rate=rho, ascent_radius=radius, normalize=bool(normalize), batch_size=size)

@@ -1,6 +1,6 @@
 """Rules whose gradients are taken at random weights around the mean: fixed covariance, or IVON's learned diagonal."""
 
-from math import inf
+from math import inf, sqrt
 
 import numpy as np
 
@@ -133,14 +133,14 @@ def ivon(
     def step(problem, parameters, state, rng):
         part, epoch = minibatch(problem, size, state, rng)
         precision = state["hessian"] + delta
-        deviation = 1 / problem.backend.namespace.sqrt(ess * precision)
+        deviation = 1 / (sqrt(ess) * problem.backend.namespace.sqrt(precision))
         slope, curvature = problem.backend.zeros((problem.dimension,)), problem.backend.zeros((problem.dimension,))
         for draw in _draws(rng, problem.dimension, count, antithetic, inf):
-            displacement = deviation * problem.backend.array(draw)
-            gradient = part.gradient(parameters + displacement)
-            slope, curvature = slope + gradient, curvature + gradient * displacement
-        change = (1 - beta2) * (curvature * (ess / count) * precision - state["hessian"])
-        hessian = state["hessian"] + change + change**2 / (2 * precision)
+            standard = problem.backend.array(draw)
+            gradient = part.gradient(parameters + deviation * standard)
+            slope, curvature = slope + gradient, curvature + gradient * (standard / deviation)
+        change = (1 - beta2) * (curvature / count - state["hessian"])
+        hessian = state["hessian"] + change + change * (change / (2 * precision))
         average = beta1 * state["average"] + ((1 - beta1) / count) * slope
         t = state["count"] + 1
         moved = parameters - rho * (average / (1 - beta1**t) + delta * parameters) / (hessian + delta)
