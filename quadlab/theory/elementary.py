@@ -166,17 +166,30 @@ quotient = _elementwise(
 )
 
 
-def _erf_between_numbers(low, high):
-    # Beyond 1/2 both values of erf are close to one and their difference would cancel.
-    return np.where(low > 1 / 2, erfc(low) - erfc(high), erf(high) - erf(low))[()]
+def _erf_between_numbers(low, high, width):
+    with np.errstate(all="ignore"):
+        reflected = low + high < 0
+        low, high = np.where(reflected, -high, low), np.where(reflected, -low, high)
+        apart = np.where(low > 0, erfc(low) - erfc(high), erf(high) - erf(low))
+        close = (low > 0) & ((low + high) * width < 1)
+        return np.where(close, _erf_across(low + width / 2, width / 2), apart)[()]
+
+
+def _erf_across(middle, half):
+    """erf(m + d) - erf(m - d) = (4 d / sqrt(pi)) exp(-m^2) sum over even n of H_n(m) d^n / (n + 1)!, for 4 m d <= 1."""
+    before, term, total = 0, 1, 1
+    for n in range(16):
+        before, term = term, (2 * middle * half * term - 2 * half**2 * before) / (n + 1)
+        total = total + (n % 2) * term / (n + 2)
+    return 4 / sqrt(np.pi) * half * exp(-(middle**2)) * total
 
 
 erf_between = _elementwise(
     "erf_between",
     _erf_between_numbers,
-    symbolic=lambda low, high: erf(high) - erf(low),
-    ball=lambda low, high: erf(high) - erf(low),
-    doc="erf(high) - erf(low), keeping the digits when both are small or both are large and positive.",
+    symbolic=lambda low, high, width: erf(high) - erf(low),
+    ball=lambda low, high, width: erf(high) - erf(low),
+    doc="erf(high) - erf(low) for high = low + width; the width, > 0, by itself where high - low would have lost it.",
 )
 
 

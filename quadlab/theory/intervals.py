@@ -9,8 +9,8 @@ import numpy as np
 from quadlab.theory.elementary import exact_arithmetic, is_arb, is_symbolic
 
 __all__ = [
-    "Interval", "admit", "admit_broadcast", "extended_non_negative", "extended_positive", "momentum_range",
-    "non_negative", "positive", "real", "refuse", "require_broadcast", "whole_positive",
+    "Interval", "admit", "admit_broadcast", "admit_numbers", "extended_non_negative", "extended_positive",
+    "momentum_range", "non_negative", "positive", "real", "refuse", "require_broadcast", "whole_positive",
 ]  # fmt: skip
 
 
@@ -147,6 +147,15 @@ def admit(**arguments):
         return list(checked.values())
     convert = np.vectorize(exact, otypes=[object])
     return [convert(np.asarray(value, dtype=object))[()] for value, _ in arguments.values()]
+
+
+def admit_numbers(**arguments):
+    """As `admit`, for what has no symbolic form: symbols and balls are refused."""
+    values = {name: np.asarray(interval.check(name, value)) for name, (value, interval) in arguments.items()}
+    for name, value in values.items():
+        if exact_arithmetic(value):
+            raise ValueError(f"{name} must be numbers, neither symbols nor balls, got {value}")
+    return list(values.values())
 
 
 def admit_broadcast(**arguments):

@@ -1,8 +1,7 @@
 """Largest curvature (sharpness) at which an optimiser is stable: deterministic, perturbed, multiplicative noise."""
 
-from math import inf
-
-from quadlab.theory.elementary import hypot, maximum, quotient, sqrt, where
+from quadlab.theory.elementary import maximum, quotient, sqrt
+from quadlab.theory.extended_range import extended, rounded
 from quadlab.theory.intervals import (
     admit_broadcast,
     extended_non_negative,
@@ -129,12 +128,9 @@ def sam_sharpness_edge(gradient_norm, learning_rate, ascent_radius):
         learning_rate=(learning_rate, positive),
         ascent_radius=(ascent_radius, non_negative),
     )
-    # Square roots are divided one by one: r / (rho g) itself may leave the range of doubles.
-    root_two = sqrt(2 + 0 * rate)  # in the arithmetic of the arguments
-    root_gradient, root_rate, root_radius = sqrt(gradient), sqrt(rate), sqrt(radius)
-    perturbation = quotient(quotient(2 * root_two * root_radius, root_rate), root_gradient)
-    small_gradient = quotient(root_two * root_gradient, root_rate * root_radius)
-    return where(perturbation == inf, small_gradient, quotient(4 / (1 + hypot(1, perturbation)), rate))
+    gradient, rate, radius = extended(gradient, rate, radius)
+    perturbation = quotient(8 * radius / rate, gradient)
+    return rounded(quotient(4, 1 + sqrt(1 + perturbation)) / rate)
 
 
 def multiplicative_heavy_ball_limit(momentum, relative_variance):

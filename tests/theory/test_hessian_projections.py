@@ -111,3 +111,16 @@ def test_refusals(change, message):
     arguments = {"hessian": HESSIAN, "gradient": GRADIENT, "noise_covariance": COVARIANCE} | change
     with pytest.raises(ValueError, match=message):
         hessian_projections(**arguments)
+
+
+@pytest.mark.parametrize("shape", ["none", "vector", "matrix"])
+@pytest.mark.parametrize("scales", [(1000, -1000, 900), (-1000, 500, -900)])
+def test_powers_of_two_scale_the_results_exactly(shape, scales):
+    hessian, gradient, covariance, matrix = random_problem(1, 4)
+    hessian, covariance = np.round(hessian + hessian.T, 8), np.round(covariance + covariance.T, 8)
+    preconditioner = {"none": None, "vector": np.diag(matrix), "matrix": matrix}[shape]
+    units = [2.0**power for power in scales]
+    found = hessian_projections(hessian * units[0], gradient * units[1], covariance * units[2], preconditioner)
+    expected = hessian_projections(hessian, gradient, covariance, preconditioner)
+    for field, unit in zip(dataclasses.fields(Projections), units, strict=True):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(expected, field.name) * unit)

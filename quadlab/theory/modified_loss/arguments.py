@@ -5,7 +5,6 @@ import numpy as np
 from quadlab.theory.elementary import exact_arithmetic, is_arb
 
 __all__ = [
-    "admit_numbers",
     "require_axes",
     "require_count",
     "require_shape",
@@ -27,15 +26,6 @@ def require_count(name, value, lowest, highest=None):
         accepted = f">= {lowest}" if highest is None else f"from {lowest} to {highest}"
         raise ValueError(f"{name} must be an integer {accepted}, got {value!r}")
     return int(value)
-
-
-def admit_numbers(**arguments):
-    """As `admit`, for what has no symbolic form: symbols and balls are refused."""
-    values = {name: np.asarray(interval.check(name, value)) for name, (value, interval) in arguments.items()}
-    for name, value in values.items():
-        if exact_arithmetic(value):
-            raise ValueError(f"{name} must be numbers, neither symbols nor balls, got {value}")
-    return list(values.values())
 
 
 def require_shape(name, value, shape):
@@ -63,7 +53,8 @@ def require_symmetric(name, array):
         if array.dtype == object:
             differs = [_certainly_differ(x, y) for x, y in zip(array.flat, swapped.flat, strict=True)]
         else:
-            differs = np.abs(array - swapped) > _ROUNDING * np.abs(array).max()
+            unit = np.abs(array).max() or 1  # in which no difference overflows and no rounding underflows
+            differs = np.abs(array / unit - swapped / unit) > _ROUNDING
         if np.any(differs):
             x, y = next(pair for *pair, wrong in zip(array.flat, swapped.flat, np.ravel(differs), strict=True) if wrong)
             raise ValueError(f"{name} must be symmetric in all its axes, got the entries {x} and {y}")

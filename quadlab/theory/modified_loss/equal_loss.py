@@ -1,11 +1,10 @@
 """What a learning rate changes on a quadratic besides speed: an observable at the moment of equal loss."""
 
-from math import log
-
 import numpy as np
 
-from quadlab.theory.intervals import non_negative, positive, real, refuse
-from quadlab.theory.modified_loss.arguments import admit_numbers, require_count, require_shape, within_range
+from quadlab.theory.extended_range import extended, rounded
+from quadlab.theory.intervals import admit_numbers, non_negative, positive, real, refuse
+from quadlab.theory.modified_loss.arguments import require_count, require_shape, within_range
 from quadlab.theory.modified_loss.eigenvalues import modified_eigenvalue
 
 __all__ = ["equal_loss_observable"]
@@ -64,31 +63,35 @@ def equal_loss_observable(eigenvalues, initial_state, weights, loss, learning_ra
     if not eigenvalues.any():
         raise ValueError("eigenvalues must not all be zero: the loss would be constant")
     if order is None:
-        refuse(rate * eigenvalues >= 1, NO_REAL_FLOW, learning_rate=rate, eigenvalues=eigenvalues)
+        refuse(extended(rate) * eigenvalues >= 1, NO_REAL_FLOW, learning_rate=rate, eigenvalues=eigenvalues)
     else:
         require_count("order", order, 0)
-    with np.errstate(all="ignore"):
-        rates = modified_eigenvalue(eigenvalues, rate, order)
-        shares = eigenvalues * state**2 / 2
-        within_range(shares.sum(), eigenvalues=eigenvalues, initial_state=state)
-        time = _time_of_loss(shares, rates, loss)
-        observable = np.sum(weights * (state * np.exp(-rates * time)) ** 2)
-    return within_range(observable, eigenvalues=eigenvalues, initial_state=state, weights=weights)
+    rates = within_range(modified_eigenvalue(eigenvalues, rate, order), eigenvalues=eigenvalues, learning_rate=rate)
+    squares = extended(state) ** 2
+    shares = eigenvalues * squares / 2
+    left = np.exp(extended(-_decays_until_loss(shares, rates, loss)))
+    # Dividing by the loss as it has come out takes the rounding of the time, which exp amplifies, out of the result.
+    observable = loss * (weights * squares * left).sum(axis=-1) / (shares * left).sum(axis=-1)
+    return within_range(rounded(observable), eigenvalues=eigenvalues, initial_state=state, weights=weights)
 
 
-def _time_of_loss(shares, rates, loss):
-    """The time at which sum_i shares_i exp(-2 rates_i t) has fallen to `loss`."""
-    initial = shares.sum()
+def _decays_until_loss(shares, rates, loss):
+    """2 rates_i t at the time t at which sum_i shares_i exp(-2 rates_i t) has fallen to `loss`."""
+    initial = shares.sum(axis=-1)
     if loss >= initial * (1 - _ROUNDING):
         if loss > initial * (1 + _ROUNDING):
-            raise ValueError(f"loss must be in (0, initial loss], got {loss} with the initial loss {initial}")
-        return 0.0
-    shares, rates = shares[shares > 0], rates[shares > 0]
-    # Were all modes as fast as the slowest, or as the fastest, the time would be one of these.
-    late, early = ((log(initial) - log(loss)) / (2 * rate) for rate in (rates.min(), rates.max()))
-    while early < (middle := early + (late - early) / 2) < late:
-        if shares @ np.exp(-2 * rates * middle) > loss:
-            early = middle
-        else:
-            late = middle
-    return late
+            raise ValueError(f"loss must be in (0, initial loss], got {loss} with the initial loss {rounded(initial)}")
+        return np.zeros_like(rates)
+    logarithms, goal = np.log(shares / initial), np.log(loss / initial)
+    moving = shares > 0
+    # Were all modes as fast as the slowest, or as the fastest, the time would be one of these, in units of the later.
+    speeds = rounded(rates / extended(rates[moving].min()))
+    early, late = 1 / speeds[moving].max(), 1.0
+    with np.errstate(all="ignore"):
+        while early < (middle := early + (late - early) / 2) < late:
+            terms = (logarithms + goal * speeds * middle)[moving]
+            if np.log(np.exp(terms - terms.max()).sum()) + terms.max() > goal:
+                early = middle
+            else:
+                late = middle
+        return -goal * speeds * late

@@ -1,7 +1,6 @@
 """Penalties that a finite learning rate adds to the loss: full batch, minibatches, least squares, an explicit one."""
 
-import numpy as np
-
+from quadlab.theory.extended_range import extended, rounded
 from quadlab.theory.intervals import (
     admit,
     admit_broadcast,
@@ -49,8 +48,8 @@ def regularization_rate(learning_rate, parameter_count):
     rate, count = admit_broadcast(
         learning_rate=(learning_rate, non_negative), parameter_count=(parameter_count, whole_positive)
     )
-    with np.errstate(over="ignore"):
-        return rate / 4 * count
+    rate, count = extended(rate, count)
+    return rounded(rate / 4 * count)
 
 
 def combined_penalty(learning_rate, explicit_penalty):
@@ -79,8 +78,8 @@ def combined_penalty(learning_rate, explicit_penalty):
     rate, penalty = admit_broadcast(
         learning_rate=(learning_rate, non_negative), explicit_penalty=(explicit_penalty, real)
     )
-    with np.errstate(over="ignore"):
-        return penalty + rate / 4
+    rate, penalty = extended(rate, penalty)
+    return rounded(penalty + rate / 4)
 
 
 def minibatch_gradient_penalty(batch_gradients, learning_rate):
@@ -109,11 +108,11 @@ def minibatch_gradient_penalty(batch_gradients, learning_rate):
     """
     gradients, rate = admit(batch_gradients=(batch_gradients, real), learning_rate=(learning_rate, non_negative))
     gradients = require_axes("batch_gradients", gradients, ("m", "P"))
-    with np.errstate(all="ignore"):
-        squares = (gradients**2).sum(axis=(-2, -1))
-        require_broadcast(**{"leading axes of batch_gradients": squares}, learning_rate=rate)
-        penalty = rate * squares / (4 * gradients.shape[-2])
-    return within_range(penalty, batch_gradients=batch_gradients)
+    require_broadcast(**{"leading axes of batch_gradients": gradients[..., 0, 0]}, learning_rate=rate)
+    batches = gradients.shape[-2]
+    gradients, rate = extended(gradients, rate)
+    penalty = rounded(rate * (gradients**2).sum(axis=(-2, -1)) / (4 * batches))
+    return within_range(penalty, batch_gradients=batch_gradients, learning_rate=learning_rate)
 
 
 def batch_variance_penalty(sample_gradients, learning_rate, batch_size):
@@ -147,10 +146,10 @@ def batch_variance_penalty(sample_gradients, learning_rate, batch_size):
     require_shape("learning_rate", rate, ())
     samples = len(gradients)
     batch_size = require_count("batch_size", batch_size, 1, samples)
-    with np.errstate(all="ignore"):
-        variance = ((gradients - gradients.sum(axis=0) / samples) ** 2).sum() / samples
-        penalty = (samples - batch_size) * rate * variance / (max(samples - 1, 1) * 4 * batch_size)
-    return within_range(penalty, sample_gradients=sample_gradients)
+    gradients, rate = extended(gradients, rate)
+    variance = ((gradients - gradients.sum(axis=0) / samples) ** 2).sum(axis=(0, 1)) / samples
+    penalty = rounded((samples - batch_size) * rate * variance / (max(samples - 1, 1) * 4 * batch_size))
+    return within_range(penalty, sample_gradients=sample_gradients, learning_rate=learning_rate)
 
 
 def kernel_gradient_penalty(residuals, kernel, learning_rate, loss_scale=1):
@@ -189,6 +188,6 @@ def kernel_gradient_penalty(residuals, kernel, learning_rate, loss_scale=1):
     require_shape("learning_rate", rate, ())
     require_shape("loss_scale", scale, ())
     require_symmetric("kernel", kernel)
-    with np.errstate(all="ignore"):
-        penalty = rate * scale**2 * (residuals @ kernel @ residuals)
-    return within_range(penalty, residuals=residuals, kernel=kernel, loss_scale=scale)
+    e, gram, h, c = extended(residuals, kernel, rate, scale)
+    penalty = rounded(h * c**2 * (e * (gram * e).sum(axis=-1)).sum(axis=-1))
+    return within_range(penalty, residuals=residuals, kernel=kernel, learning_rate=rate, loss_scale=scale)

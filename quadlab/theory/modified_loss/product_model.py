@@ -2,8 +2,18 @@
 
 import numpy as np
 
-from quadlab.theory.intervals import admit, admit_broadcast, non_negative, real, refuse, require_broadcast
-from quadlab.theory.modified_loss.arguments import admit_numbers, require_axes, within_range
+from quadlab.theory.elementary import quotient, where
+from quadlab.theory.extended_range import extended, rounded
+from quadlab.theory.intervals import (
+    admit,
+    admit_broadcast,
+    admit_numbers,
+    non_negative,
+    real,
+    refuse,
+    require_broadcast,
+)
+from quadlab.theory.modified_loss.arguments import require_axes, within_range
 
 __all__ = [
     "product_model_difference_ratio", "product_model_drift_exponent", "product_model_flow_limit",
@@ -38,10 +48,11 @@ def product_model_difference_ratio(residual, learning_rate, data_input=1):
     residual, rate, data_input = admit_broadcast(
         residual=(residual, real), learning_rate=(learning_rate, non_negative), data_input=(data_input, real)
     )
-    with np.errstate(all="ignore"):
-        stretch = rate * data_input * residual
-        ratio = (1 - stretch) * (1 + stretch)
-    return within_range(ratio, residual=residual, learning_rate=rate, data_input=data_input)
+    h, x, r = extended(rate, data_input, residual)
+    stretch = h * x * r
+    return within_range(
+        rounded((1 - stretch) * (1 + stretch)), residual=residual, learning_rate=rate, data_input=data_input
+    )
 
 
 def product_model_flow_limit(start, data_input, target):
@@ -77,15 +88,13 @@ def product_model_flow_limit(start, data_input, target):
         a=first,
         b=second,
     )
-    with np.errstate(all="ignore"):
-        middle, unit = _minimum_and_unit(first, second, data_input, target)
-        a, b, root = (np.ldexp(length, -unit) for length in (first, second, middle))
-        swap = np.abs(first) < np.abs(second)
-        gap = np.abs((a - b) * (a + b))
-        larger = np.sqrt((np.hypot(gap, 2 * root**2) + gap) / 2) * np.sign(np.where(swap, b, a))
-        smaller = np.where(larger == 0, 0, sign * middle * (root / larger))
-        larger = np.ldexp(larger, unit)
-        end = np.stack([np.where(swap, smaller, larger), np.where(swap, larger, smaller)], axis=-1)
+    swap = np.abs(first) < np.abs(second)
+    a, b, x, y = extended(first, second, data_input, target)
+    gap = np.abs((a - b) * (a + b))
+    larger = np.sqrt((np.hypot(gap, 2 * (y / x)) + gap) / 2) * np.sign(np.where(swap, second, first))
+    smaller = quotient(y / x, larger)
+    ends = where(swap, smaller, larger), where(swap, larger, smaller)
+    end = np.stack([rounded(coordinate) for coordinate in ends], axis=-1)
     return within_range(end, start=start, data_input=data_input, target=target)
 
 
@@ -115,21 +124,18 @@ def product_model_drift_exponent(start, data_input, target):
     >>> round(float(product_model_drift_exponent([2.8, 3.5], 1.0, 0.6)), 12)
     3.30140252213
     """
-    start, first, second, x, target = _admit_numbers(start, data_input, target)
+    start, first, second, data_input, target = _admit_numbers(start, data_input, target)
     refuse(
         np.abs(first) == np.abs(second),
         "start must have a^2 different from b^2 (equal squares stay equal)",
         a=first,
         b=second,
     )
-    with np.errstate(all="ignore"):
-        _, unit = _minimum_and_unit(first, second, x, target)
-        a, b, y = np.ldexp(first, -unit), np.ldexp(second, -unit), np.ldexp(target, -2 * unit)
-        gap, product, distance = np.abs((a - b) * (a + b)), a * b, (a * b * x - y) / x
-        close = np.abs(distance) < 0.3 * np.hypot(gap, 2 * product)
-        drift = np.where(close, _integrated(gap, y / x, distance), _closed(gap, product, y / x))
-        drift = np.ldexp(x**2 * drift, 2 * unit)[()]
-    return within_range(drift, start=start, data_input=x, target=target)
+    a, b, x, y = extended(first, second, data_input, target)
+    gap, product, distance = np.abs((a - b) * (a + b)), a * b, (a * b * x - y) / x
+    close = np.abs(distance) < 0.3 * np.hypot(gap, 2 * product)
+    drift = x**2 * where(close, _integrated(gap, y / x, distance), _closed(gap, product, y / x))
+    return within_range(rounded(drift), start=start, data_input=data_input, target=target)
 
 
 def product_model_noisy_loss(parameters, noise_sd, data_input, target, multiplicative=False):
@@ -162,18 +168,18 @@ def product_model_noisy_loss(parameters, noise_sd, data_input, target, multiplic
     """
     if not isinstance(multiplicative, (bool, np.bool_)):
         raise ValueError(f"multiplicative must be True or False, got {multiplicative!r}")
-    parameters, noise, x, y = admit(
+    parameters, noise, data_input, target = admit(
         parameters=(parameters, real),
         noise_sd=(noise_sd, non_negative),
         data_input=(data_input, real),
         target=(target, real),
     )
-    a, b = _pair("parameters", parameters, noise_sd=noise, data_input=x, target=y)
-    with np.errstate(all="ignore"):
-        variance = noise**2
-        spread = variance * (2 + variance) * (a * b) ** 2 if multiplicative else variance * (a**2 + b**2 + variance)
-        loss = ((a * b * x - y) ** 2 + x**2 * spread) / 2
-    return within_range(loss, parameters=parameters, noise_sd=noise, data_input=x, target=y)
+    a, b = _pair("parameters", parameters, noise_sd=noise, data_input=data_input, target=target)
+    a, b, deviation, x, y = extended(a, b, noise, data_input, target)
+    variance = deviation**2
+    spread = variance * (2 + variance) * (a * b) ** 2 if multiplicative else variance * (a**2 + b**2 + variance)
+    loss = rounded(((a * b * x - y) ** 2 + x**2 * spread) / 2)
+    return within_range(loss, parameters=parameters, noise_sd=noise, data_input=data_input, target=target)
 
 
 def _pair(name, value, **others):
@@ -192,19 +198,12 @@ def _admit_numbers(start, data_input, target):
     return start, a, b, x, y
 
 
-def _minimum_and_unit(first, second, data_input, target):
-    """sqrt |y / x|, and the exponent of a power of two near the largest length, in which no square overflows."""
-    middle = np.sqrt(np.abs(target)) / np.sqrt(np.abs(data_input))
-    _, unit = np.frexp(np.maximum(np.maximum(np.abs(first), np.abs(second)), middle))
-    return middle, unit
-
-
 def _integrated(gap, end, distance):
     """I / x^2 by Gauss-Legendre: near a minimum the closed form is a small difference of large terms."""
     nodes, weights = np.polynomial.legendre.leggauss(30)
-    reached = np.multiply.outer(distance, (1 + nodes) / 2)
+    reached = distance[..., np.newaxis] * ((1 + nodes) / 2)
     length = np.hypot(gap[..., np.newaxis], 2 * (end[..., np.newaxis] + reached))
-    return distance / 2 * ((reached / length) @ weights)
+    return distance / 2 * (reached / length * weights).sum(axis=-1)
 
 
 def _closed(gap, product, end):

@@ -1,8 +1,7 @@
 """What one gradient step leaves behind the flow it follows, and the first-order modified flow of Adam."""
 
-import numpy as np
-
-from quadlab.theory.elementary import hypot, sqrt
+from quadlab.theory.elementary import sqrt
+from quadlab.theory.extended_range import extended, rounded
 from quadlab.theory.intervals import admit, momentum_range, non_negative, positive, real
 from quadlab.theory.modified_loss.arguments import require_shape, require_symmetric, within_range
 
@@ -35,8 +34,8 @@ def gradient_flow_step_error(hessian, gradient, learning_rate):
         hessian=(hessian, real), gradient=(gradient, real), learning_rate=(learning_rate, non_negative)
     )
     hessian, gradient = _local_quadratic(hessian, gradient, learning_rate=rate)
-    with np.errstate(all="ignore"):
-        error = -(rate**2) / 2 * (hessian @ gradient)
+    h, matrix, slope = extended(rate, hessian, gradient)
+    error = rounded(-(h**2) / 2 * _product(matrix, slope))
     return within_range(error, hessian=hessian, gradient=gradient, learning_rate=rate)
 
 
@@ -72,8 +71,9 @@ def modified_flow_step_error(hessian, gradient, third_derivative, learning_rate)
     hessian, gradient = _local_quadratic(hessian, gradient, learning_rate=rate)
     third = require_shape("third_derivative", third, (gradient.size,) * 3)
     require_symmetric("third_derivative", third)
-    with np.errstate(all="ignore"):
-        error = -(rate**3) * (hessian @ (hessian @ gradient) / 3 + third @ gradient @ gradient / 12)
+    h, matrix, slope, tensor = extended(rate, hessian, gradient, third)
+    twice = _product(matrix, _product(matrix, slope))
+    error = rounded(-(h**3) * (twice / 3 + _product(_product(tensor, slope), slope) / 12))
     return within_range(error, hessian=hessian, gradient=gradient, third_derivative=third, learning_rate=rate)
 
 
@@ -117,12 +117,17 @@ def adam_modified_field(hessian, gradient, learning_rate, first_decay, second_de
     hessian, gradient = _local_quadratic(
         hessian, gradient, learning_rate=rate, first_decay=first, second_decay=second, epsilon=epsilon
     )
-    with np.errstate(all="ignore"):
-        denominator = hypot(gradient, sqrt(epsilon))
-        direction = gradient / denominator
-        memory = (1 + first) / (1 - first) - (1 + second) / (1 - second) * direction**2
-        field = -direction - rate / 2 * memory * (hessian @ direction) / denominator
-    return within_range(field, hessian=hessian, gradient=gradient, learning_rate=rate)
+    h, matrix, slope, offset, b1, b2 = extended(rate, hessian, gradient, epsilon, first, second)
+    squared = slope**2 + offset
+    direction = slope / sqrt(squared)
+    # rho_1 - rho_2 g^2 / D^2, whose terms cancel where the decays are alike and epsilon is small
+    memory = ((1 + b1) / (1 - b1) * offset + 2 * (b1 - b2) / (1 - b1) / (1 - b2) * slope**2) / squared
+    field = rounded(-direction - h / 2 * memory * _product(matrix, direction) / sqrt(squared))
+    return within_range(field, hessian=hessian, gradient=gradient, learning_rate=rate, epsilon=epsilon)
+
+
+def _product(tensor, vector):
+    return (tensor * vector).sum(axis=-1)
 
 
 def _local_quadratic(hessian, gradient, **scalars):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from quadlab.theory.elementary import greater, quotient, sqrt, where
+from quadlab.theory.elementary import greater, quotient, where
+from quadlab.theory.extended_range import extended, rounded
 from quadlab.theory.intervals import admit, non_negative, positive, real, require_broadcast, whole_positive
 
 __all__ = ["critical_samples", "descent_learning_rate_limit", "expected_loss_change"]
@@ -42,9 +43,9 @@ def expected_loss_change(eigenvalues, gradient, noise_variances, learning_rate, 
         learning_rate=(learning_rate, positive),
         samples=(samples, whole_positive),
     )
-    restore, squared, curved, noise = _sums(*directions, learning_rate=rate, samples=samples)
-    with np.errstate(over="ignore"):
-        return restore(rate * (rate * (curved + noise / samples) / 2 - squared))
+    squared, curved, noise = _sums(*directions, learning_rate=rate, samples=samples)
+    rate, samples = extended(rate, samples)
+    return rounded(rate * (rate * (curved + noise / samples) / 2 - squared))
 
 
 def descent_learning_rate_limit(eigenvalues, gradient, noise_variances, samples):
@@ -78,8 +79,8 @@ def descent_learning_rate_limit(eigenvalues, gradient, noise_variances, samples)
         noise_variances=(noise_variances, non_negative),
         samples=(samples, whole_positive),
     )
-    _, squared, curved, noise = _sums(*directions, samples=samples)
-    return quotient(2 * squared, curved + noise / samples)
+    squared, curved, noise = _sums(*directions, samples=samples)
+    return rounded(quotient(2 * squared, curved + noise / extended(samples)))
 
 
 def critical_samples(eigenvalues, gradient, noise_variances, learning_rate):
@@ -114,43 +115,18 @@ def critical_samples(eigenvalues, gradient, noise_variances, learning_rate):
         noise_variances=(noise_variances, non_negative),
         learning_rate=(learning_rate, positive),
     )
-    _, squared, curved, noise = _sums(*directions, learning_rate=rate)
-    with np.errstate(over="ignore"):
-        slope = 2 * squared - rate * curved
-        return where(greater(slope, 0), quotient(rate * noise, slope), np.inf)
+    squared, curved, noise = _sums(*directions, learning_rate=rate)
+    rate = extended(rate)
+    slope = 2 * squared - rate * curved
+    return rounded(where(greater(slope, 0), quotient(rate * noise, slope), np.inf))
 
 
 def _sums(eigenvalues, gradient, noise_variances, **others):
-    """The sums G, B, C over directions, and the function that restores the unit they are measured in."""
+    """The sums G, B, C over directions, of extended range."""
     require_broadcast(eigenvalues=eigenvalues, gradient=gradient, noise_variances=noise_variances)
-    directions = np.broadcast_arrays(*np.atleast_1d(eigenvalues, gradient, sqrt(noise_variances)))
-    curvature, gradient, deviation = directions
-    if curvature.shape[-1] == 0:
+    directions = np.broadcast_arrays(*np.atleast_1d(eigenvalues, gradient, noise_variances))
+    if directions[0].shape[-1] == 0:
         raise ValueError("eigenvalues, gradient and noise_variances must hold at least one direction, got none")
-    require_broadcast(**{"leading axes of eigenvalues, gradient, noise_variances": curvature[..., 0]}, **others)
-    if any(array.dtype == object for array in directions):
-        gradient_noise, exponent = curvature * deviation, None
-    else:
-        gradient, gradient_noise, exponent = _scaled(curvature, gradient, deviation)
-
-    def restore(value):
-        return value if exponent is None else np.ldexp(value, 2 * exponent)
-
-    with np.errstate(over="ignore"):
-        sums = gradient**2, curvature * gradient**2, curvature * gradient_noise**2
-        return restore, *(terms.sum(axis=-1) for terms in sums)
-
-
-def _scaled(curvature, gradient, deviation):
-    """Gradient and gradient noise in units of a power of two near the largest of them, and its exponent.
-
-    Their squares then neither overflow nor underflow.
-    """
-    (slope, slope_exponent), *factors = map(np.frexp, (gradient, curvature, deviation))
-    noise, noise_exponent = factors[0][0] * factors[1][0], factors[0][1] + factors[1][1]
-    lowest = -10_000  # of a zero, below the exponent of any product of two doubles
-    exponents = np.where(slope == 0, lowest, slope_exponent), np.where(noise == 0, lowest, noise_exponent)
-    exponent = np.maximum(*exponents).max(axis=-1, keepdims=True)
-    return (
-        np.ldexp(slope, slope_exponent - exponent), np.ldexp(noise, noise_exponent - exponent), exponent[..., 0],
-    )  # fmt: skip
+    require_broadcast(**{"leading axes of eigenvalues, gradient, noise_variances": directions[0][..., 0]}, **others)
+    curvature, gradient, noise = extended(*directions)
+    return [terms.sum(axis=-1) for terms in (gradient**2, curvature * gradient**2, curvature**3 * noise)]

@@ -1,8 +1,9 @@
 """The edge of one direction: the curvature below which a noisy step lowers the expected loss."""
 
-from math import inf
+import numpy as np
 
-from quadlab.theory.elementary import asinh, cbrt, quotient, sinh, sqrt, where
+from quadlab.theory.elementary import asinh, quotient, sinh, sqrt, where
+from quadlab.theory.extended_range import ExtendedRange, extended, rounded
 from quadlab.theory.intervals import admit_broadcast, extended_non_negative, positive
 from quadlab.theory.stability import sam_sharpness_edge
 
@@ -40,8 +41,7 @@ def variational_factor(signal_to_noise, learning_rate):
     0.5
     """
     signal, rate = _admit_edge(signal_to_noise, learning_rate)
-    triple, gradient_noise = _noise_at_edge(signal, rate)
-    return where(triple == inf, cbrt(signal) * cbrt(rate) ** 2 / cbrt(4), 1 / (1 + gradient_noise))
+    return rounded(quotient(1, 1 + _noise_at_edge(signal, rate)))
 
 
 def descent_sharpness_limit(signal_to_noise, learning_rate):
@@ -69,9 +69,7 @@ def descent_sharpness_limit(signal_to_noise, learning_rate):
     1.0
     """
     signal, rate = _admit_edge(signal_to_noise, learning_rate)
-    triple, gradient_noise = _noise_at_edge(signal, rate)
-    small_signal = cbrt(2) * quotient(cbrt(signal), cbrt(rate))
-    return where(triple == inf, small_signal, quotient(2 / (1 + gradient_noise), rate))
+    return rounded(quotient(2, 1 + _noise_at_edge(signal, rate)) / extended(rate))
 
 
 def descent_sharpness_gap(signal_to_noise, learning_rate):
@@ -98,8 +96,7 @@ def descent_sharpness_gap(signal_to_noise, learning_rate):
     '7.999999999904e-12'
     """
     signal, rate = _admit_edge(signal_to_noise, learning_rate)
-    _, gradient_noise = _noise_at_edge(signal, rate)
-    return quotient(2 / (1 + quotient(1, gradient_noise)), rate)
+    return rounded(quotient(2, 1 + quotient(1, _noise_at_edge(signal, rate))) / extended(rate))
 
 
 def posterior_optimal_sharpness_limit(signal_to_noise, learning_rate):
@@ -158,8 +155,7 @@ def edge_fraction(signal, order):
     if order not in (1, 2, 3):
         raise ValueError(f"order must be 1, 2 or 3, got {order!r}")
     if order == 1:
-        noise = quotient(1, signal)
-        return where(noise == inf, signal, 1 / (1 + noise))
+        return rounded(quotient(1, 1 + quotient(1, extended(signal))))
     return posterior_optimal_sharpness_limit(signal, 2) if order == 2 else variational_factor(signal, 2)
 
 
@@ -170,11 +166,19 @@ def _admit_edge(signal_to_noise, learning_rate):
 
 
 def _noise_at_edge(signal, rate):
-    """sinh(3 A) and the relative variance (4/3) sinh(A)^2 of the sampled gradient at the edge, h^2 / z.
+    """Relative variance of the sampled gradient at the edge, h^2 / z = (4/3) sinh(A)^2, sinh(3 A) = (3/rho) sqrt(3/z).
 
     The edge is 2 / (rho (1 + relative variance)): no term cancels, and a vanishing or infinite signal needs no case
-    of its own. Only where sinh(3 A) = (3/rho) sqrt(3/z) leaves the range of doubles does the leading law take over.
+    of its own.
     """
+    signal, rate = extended(signal, rate)
     root_three = sqrt(3 + 0 * rate)  # in the arithmetic of the arguments
-    triple = quotient(quotient(3 * root_three, rate), sqrt(signal))
-    return triple, 4 * sinh(asinh(triple) / 3) ** 2 / 3
+    return 4 * _sinh_of_third(quotient(3 * root_three / rate, sqrt(signal))) ** 2 / 3
+
+
+def _sinh_of_third(x):
+    """sinh(asinh(x) / 3): the root w of 4 w^3 + 3 w = x, where the rounding of a large logarithm has cost digits."""
+    if not isinstance(x, ExtendedRange):
+        return sinh(asinh(x) / 3)
+    w = where(x > 1e30, np.cbrt(x / 4), np.sinh(np.arcsinh(rounded(x)) / 3))
+    return where(x == np.inf, x, w - (4 * w**3 + 3 * w - x) / (12 * w**2 + 3))

@@ -6,8 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from quadlab.theory.elementary import quotient, sqrt
-from quadlab.theory.intervals import Interval, admit_broadcast, non_negative, positive, real, whole_positive
+from quadlab.theory.extended_range import ExtendedRange, extended, rounded
+from quadlab.theory.intervals import (
+    Interval,
+    admit_broadcast,
+    admit_numbers,
+    non_negative,
+    positive,
+    real,
+    whole_positive,
+)
 
 __all__ = ["EdgeCrossing", "Projections", "edge_crossing", "hessian_projections", "student_t_variance"]
 
@@ -57,8 +65,8 @@ def student_t_variance(scale_squared, degrees_of_freedom):
         scale_squared=(scale_squared, non_negative),
         degrees_of_freedom=(degrees_of_freedom, _finite_variance),
     )
-    with np.errstate(over="ignore"):
-        return scale * (1 + 2 / (freedom - 2))
+    scale, freedom = extended(scale, freedom)
+    return rounded(scale * (1 + 2 / (freedom - 2)))
 
 
 def edge_crossing(noise_variance, learning_rate, samples, ascent_radius):
@@ -94,10 +102,10 @@ def edge_crossing(noise_variance, learning_rate, samples, ascent_radius):
         samples=(samples, whole_positive),
         ascent_radius=(ascent_radius, positive),
     )
-    with np.errstate(over="ignore"):
-        strength = samples * quotient(radius, sqrt(noise)) ** 2
-        sharpness = quotient(2 / (1 + strength), rate)
-        return EdgeCrossing(quotient(quotient(quotient(2 * radius, 1 + strength), strength), rate), sharpness)
+    noise, rate, samples, radius = extended(noise, rate, samples, radius)
+    strength = samples * radius**2 / noise
+    sharpness = 2 / (1 + strength) / rate
+    return EdgeCrossing(rounded(radius / strength * sharpness), rounded(sharpness))
 
 
 def hessian_projections(hessian, gradient, noise_covariance, preconditioner=None):
@@ -128,49 +136,83 @@ def hessian_projections(hessian, gradient, noise_covariance, preconditioner=None
     >>> found.eigenvalues.round(12), (found.gradient**2).round(12), found.noise_variances.round(12)
     (array([1., 3.]), array([0.5, 0.5]), array([2.5, 2.5]))
     """
-    gradient = np.atleast_1d(real.check("gradient", gradient))
-    if gradient.ndim != 1 or gradient.size == 0:
-        raise ValueError(f"gradient must have shape (d,), got {gradient.shape}")
-    hessian = _semidefinite("hessian", hessian, gradient.size)
-    covariance = _semidefinite("noise_covariance", noise_covariance, gradient.size)
+    hessian, gradient, covariance = admit_numbers(
+        hessian=(hessian, real), gradient=(gradient, real), noise_covariance=(noise_covariance, real)
+    )
+    gradient = extended(np.atleast_1d(gradient))
+    size = gradient.mantissa.size
+    if gradient.mantissa.shape != (size,) or size == 0:
+        raise ValueError(f"gradient must have shape (d,), got {gradient.mantissa.shape}")
+    hessian = _semidefinite("hessian", hessian, size)
+    covariance = _semidefinite("noise_covariance", covariance, size)
     if preconditioner is not None:
-        root, inverse_root = _roots(preconditioner, gradient.size)
-        hessian, gradient = inverse_root @ hessian @ inverse_root, inverse_root @ gradient
-        covariance = root @ covariance @ root
-    eigenvalues, vectors = np.linalg.eigh(hessian)
-    variances = np.sum(vectors * (covariance @ vectors), axis=0)
-    return Projections(np.maximum(eigenvalues, 0), vectors.T @ gradient, np.maximum(variances, 0))
+        hessian, gradient, covariance = _preconditioned(preconditioner, hessian, gradient, covariance)
+    eigenvalues, vectors, unit = _principal_axes(hessian)
+    noise, noise_unit = _in_one_unit(covariance)
+    variances = np.sum(vectors * (noise @ vectors), axis=0)
+    return Projections(
+        rounded(ExtendedRange(np.maximum(eigenvalues, 0), unit)),
+        rounded((vectors.T * gradient).sum(axis=-1)),
+        rounded(ExtendedRange(np.maximum(variances, 0), noise_unit)),
+    )
+
+
+def _preconditioned(preconditioner, hessian, gradient, covariance):
+    """P^(-1/2) Q P^(-1/2), P^(-1/2) g and P^(1/2) Sigma P^(1/2) on the principal axes of P."""
+    size = gradient.mantissa.size
+    (preconditioner,) = admit_numbers(preconditioner=(preconditioner, real))
+    if preconditioner.ndim == 1:
+        diagonal = positive.check("preconditioner", preconditioner)
+        if diagonal.shape != (size,):
+            raise ValueError(f"preconditioner must have shape {(size,)} or {(size, size)}, got {diagonal.shape}")
+        scales = extended(diagonal)
+    else:
+        eigenvalues, axes, unit = _principal_axes(_symmetric("preconditioner", preconditioner, size))
+        scales = ExtendedRange(eigenvalues, unit)
+        if eigenvalues[0] <= 0:
+            lowest = float(rounded(scales[0]))
+            raise ValueError(f"preconditioner must be positive definite, got the eigenvalue {lowest!r}")
+        gradient = (axes.T * gradient).sum(axis=-1)
+        hessian, covariance = (
+            ExtendedRange(axes.T @ matrix @ axes, unit) for matrix, unit in map(_in_one_unit, (hessian, covariance))
+        )
+    root = np.sqrt(scales)
+    stretch = root * root[:, np.newaxis]
+    return hessian / stretch, gradient / root, covariance * stretch
 
 
 def _symmetric(name, matrix, size):
-    matrix = real.check(name, matrix)
-    if np.shape(matrix) != (size, size):
-        raise ValueError(f"{name} must have shape {(size, size)}, got {np.shape(matrix)}")
-    asymmetry = np.abs(matrix - matrix.T).max()
-    if asymmetry > _ROUNDING * np.abs(matrix).max():
-        raise ValueError(f"{name} must be symmetric, got entries that differ by {asymmetry:.3g}")
-    return (matrix + matrix.T) / 2
+    """The matrix without the rounding of its symmetry, of extended range."""
+    if matrix.shape != (size, size):
+        raise ValueError(f"{name} must have shape {(size, size)}, got {matrix.shape}")
+    matrix, transposed = extended(matrix, matrix.T)
+    doubles, unit = _in_one_unit(matrix)
+    asymmetry = np.abs(doubles - doubles.T).max()
+    if asymmetry > _ROUNDING * np.abs(doubles).max():
+        difference = rounded(ExtendedRange(asymmetry, unit))
+        raise ValueError(f"{name} must be symmetric, got entries that differ by {difference:.3g}")
+    return (matrix + transposed) / 2
 
 
 def _semidefinite(name, matrix, size):
     matrix = _symmetric(name, matrix, size)
-    eigenvalues = np.linalg.eigvalsh(matrix)
+    eigenvalues, _, unit = _principal_axes(matrix)
     if eigenvalues[0] < -_ROUNDING * np.abs(eigenvalues).max():
-        raise ValueError(f"{name} must be positive semi-definite, got the eigenvalue {float(eigenvalues[0])!r}")
+        lowest = float(rounded(ExtendedRange(eigenvalues[0], unit)))
+        raise ValueError(f"{name} must be positive semi-definite, got the eigenvalue {lowest!r}")
     return matrix
 
 
-def _roots(preconditioner, size):
-    """The square root of the preconditioner and its inverse."""
-    if np.ndim(preconditioner) == 1:
-        diagonal = positive.check("preconditioner", preconditioner)
-        if diagonal.shape != (size,):
-            raise ValueError(f"preconditioner must have shape {(size,)} or {(size, size)}, got {diagonal.shape}")
-        return np.diag(np.sqrt(diagonal)), np.diag(1 / np.sqrt(diagonal))
-    eigenvalues, vectors = np.linalg.eigh(_symmetric("preconditioner", preconditioner, size))
-    if eigenvalues[0] <= 0:
-        raise ValueError(f"preconditioner must be positive definite, got the eigenvalue {float(eigenvalues[0])!r}")
-    return (vectors * np.sqrt(eigenvalues)) @ vectors.T, (vectors / np.sqrt(eigenvalues)) @ vectors.T
+def _in_one_unit(matrix):
+    """As doubles in units of a power of two near the largest entry, and the exponent of that."""
+    unit = matrix.exponent.max()
+    return rounded(ExtendedRange(matrix.mantissa, matrix.exponent - unit)), unit
+
+
+def _principal_axes(matrix):
+    """Eigenvalues in the unit that comes third, and eigenvectors."""
+    doubles, unit = _in_one_unit(matrix)
+    return *np.linalg.eigh(doubles), unit
 
 
 # Relative asymmetry and negativity that the rounding of a computed matrix may leave.

@@ -1,8 +1,7 @@
 """Where the descent edge meets the noise: balls around the minimum, stationary laws, equilibrium of the sharpness."""
 
-import numpy as np
-
 from quadlab.theory.elementary import erf, erf_between, greater, quotient, sqrt, where
+from quadlab.theory.extended_range import extended, rounded
 from quadlab.theory.intervals import (
     admit_broadcast,
     extended_non_negative,
@@ -56,11 +55,12 @@ def descent_probability(eigenvalue, mean, noise_variance, learning_rate, samples
         learning_rate=(learning_rate, positive),
         samples=(samples, whole_positive),
     )
-    with np.errstate(all="ignore"):
-        spread = 2 * sqrt(noise / (2 * samples))
-        far_side = quotient(quotient(2, curvature), rate) - 1
-        probability = erf_between(-quotient(abs(mean) * far_side, spread), quotient(abs(mean), spread)) / 2
-    without_noise = where(greater(far_side, 0), 1, 0)
+    curvature, mean, noise, rate, samples = extended(curvature, mean, noise, rate, samples)
+    spread = 2 * sqrt(noise / (2 * samples))
+    reach = 2 / (rate * curvature)  # far side of the descent region from the mean, in distances of the mean
+    ends = (abs(mean) * (1 - reach), abs(mean), abs(mean) * reach)
+    probability = erf_between(*(rounded(quotient(end, spread)) for end in ends)) / 2
+    without_noise = where(greater(reach, 1), 1, 0)
     return where(mean == 0, 0, where(noise == 0, without_noise, probability))
 
 
@@ -90,7 +90,8 @@ def noise_ball_radius(eigenvalue, noise_variance, learning_rate, samples):
     1.732050807569
     """
     curvature, noise, rate, samples = _admit_stable(eigenvalue, noise_variance, learning_rate, samples)
-    return sqrt(noise / samples) * sqrt(curvature / (2 - rate * curvature)) * sqrt(rate)
+    curvature, noise, rate, samples = extended(curvature, noise, rate, samples)
+    return rounded(sqrt(noise / samples * (rate * curvature / (2 - rate * curvature))))
 
 
 def stationary_variance(eigenvalue, noise_variance, learning_rate, samples):
@@ -119,8 +120,8 @@ def stationary_variance(eigenvalue, noise_variance, learning_rate, samples):
     3.0
     """
     curvature, noise, rate, samples = _admit_stable(eigenvalue, noise_variance, learning_rate, samples)
-    with np.errstate(over="ignore"):
-        return noise / samples * (rate * curvature / (2 - rate * curvature))
+    curvature, noise, rate, samples = extended(curvature, noise, rate, samples)
+    return rounded(noise / samples * (rate * curvature / (2 - rate * curvature)))
 
 
 def stationary_edge_probability(level, eigenvalue, learning_rate):
@@ -154,11 +155,11 @@ def stationary_edge_probability(level, eigenvalue, learning_rate):
         learning_rate=(learning_rate, positive),
     )
     _refuse_unstable(curvature, rate)
-    with np.errstate(all="ignore"):
-        ratio = quotient(level, curvature)
-        below = 2 - rate * level
-        signal = ratio * sqrt(ratio * (2 - rate * curvature) / (2 * below))
-        return where(greater(below, 0), erf(signal), 1)
+    level, curvature, rate = extended(level, curvature, rate)
+    ratio = quotient(level, curvature)
+    below = 2 - rate * level
+    signal = ratio * sqrt(ratio * (2 - rate * curvature) / (2 * below))
+    return where(greater(below, 0), erf(rounded(signal)), 1)
 
 
 def equilibrium_sharpness(sharpening, sharpness_gradient_squared, noise_variance, learning_rate, samples):
@@ -195,8 +196,8 @@ def equilibrium_sharpness(sharpening, sharpness_gradient_squared, noise_variance
         learning_rate=(learning_rate, positive),
         samples=(samples, whole_positive),
     )
-    with np.errstate(over="ignore"):
-        smoothing, drive = restoring * noise, 2 * growth
+    a, b, variance = extended(growth, restoring, noise)
+    smoothing, drive = b * variance, 2 * a
     refuse(
         smoothing >= drive,
         "noise_variance must be below 2 sharpening / sharpness_gradient_squared",
@@ -204,7 +205,8 @@ def equilibrium_sharpness(sharpening, sharpness_gradient_squared, noise_variance
         sharpening=growth,
         sharpness_gradient_squared=restoring,
     )
-    return quotient(2 / (1 + quotient(smoothing / samples, drive - smoothing)), rate)
+    rate, samples = extended(rate, samples)
+    return rounded(2 / (1 + smoothing / samples / (drive - smoothing)) / rate)
 
 
 def _admit_stable(eigenvalue, noise_variance, learning_rate, samples):
@@ -219,10 +221,10 @@ def _admit_stable(eigenvalue, noise_variance, learning_rate, samples):
 
 
 def _refuse_unstable(eigenvalue, learning_rate):
-    with np.errstate(over="ignore"):
-        refuse(
-            learning_rate * eigenvalue >= 2,
-            "learning_rate * eigenvalue must be below 2",
-            eigenvalue=eigenvalue,
-            learning_rate=learning_rate,
-        )
+    rate, curvature = extended(learning_rate, eigenvalue)
+    refuse(
+        rate * curvature >= 2,
+        "learning_rate * eigenvalue must be below 2",
+        eigenvalue=eigenvalue,
+        learning_rate=learning_rate,
+    )
