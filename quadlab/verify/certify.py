@@ -14,6 +14,8 @@ LARGEST_WORK = 5_000_000
 # limited as in a formula's text.
 LARGEST_DEGREE = 200
 LARGEST_NUMBER_BITS = 10_000
+# The coefficients of a Sturm sequence grow so fast that a hundred degrees take seconds, two hundred minutes.
+LARGEST_STURM_DEGREE = 60
 
 
 @dataclass(frozen=True)
@@ -391,7 +393,7 @@ def jury_conditions(polynomial, variable):
 def count_real_roots(polynomial, variable, lower=-sympy.oo, upper=sympy.oo):
     """The number of distinct real roots in the closed interval [lower, upper], by a Sturm sequence, exactly.
 
-    Coefficients and finite ends are rational; ValueError otherwise.
+    Coefficients and finite ends are rational, the degree is at most 60; ValueError otherwise.
 
     >>> x = sympy.Symbol("x")
     >>> count_real_roots((x - 1)**2 * (x - 2), x, 0, 1)
@@ -401,6 +403,8 @@ def count_real_roots(polynomial, variable, lower=-sympy.oo, upper=sympy.oo):
     lower, upper = sympy.S(lower), sympy.S(upper)
     if not exact.domain.is_ZZ and not exact.domain.is_QQ:
         raise ValueError(f"coefficients must be rational numbers, got {polynomial}")
+    if exact.degree() > LARGEST_STURM_DEGREE:
+        raise ValueError(f"the degree must be at most {LARGEST_STURM_DEGREE}, got {exact.degree()}")
     for end in (lower, upper):
         if not (end.is_Rational or end.is_infinite) or lower > upper:
             raise ValueError(f"the interval must run between rational or infinite ends, got [{lower}, {upper}]")

@@ -58,13 +58,17 @@ class _Probe:
 
     def __call__(self, balls):
         """The enclosing ball, or None where the function is not defined on all of it."""
-        from flint import arb
+        from flint import arb, fmpq, fmpz
 
         try:
-            return arb(self.function(**dict(zip(self.sides, balls, strict=True))))
+            value = self.function(**dict(zip(self.sides, balls, strict=True)))
         except (ValueError, ArithmeticError) as error:
             self.trouble = f"; the function said: {error}"
             return None
+        if not isinstance(value, (arb, fmpq, fmpz, int)):
+            # a float has lost what it was rounded by, and would pass for exact
+            raise TypeError(f"the function must return an Arb ball, got {type(value).__name__}")
+        return arb(value)
 
     def refutes(self, point):
         value = self(map(_ball, point))

@@ -105,6 +105,13 @@ def test_mistakes_in_the_function_are_not_swallowed():
         enclose_positive(lambda y: y, {"x": (0, 1)})
 
 
+@pytest.mark.parametrize("lost", [lambda x: 2.0, lambda x: np.float64(1), lambda x: True + 0j, lambda x: "1"])
+def test_what_is_no_ball_encloses_nothing(lost):
+    with pytest.raises(TypeError, match="must return an Arb ball, got"):
+        enclose_positive(lost, {"x": (1, 2)})
+    assert enclose_positive(lambda x: flint.fmpq(1, 3), {"x": (1, 2)}).proved is True
+
+
 def test_logarithmic_sides_need_fewer_boxes():
     def dips_at_one(x):
         return x + 1 / x - 1.9
