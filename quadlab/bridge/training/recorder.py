@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from quadlab.bridge import spectra
 from quadlab.bridge.arrays import host
 from quadlab.bridge.training.history import Log
