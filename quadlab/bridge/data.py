@@ -43,6 +43,8 @@ class Dataset:
         >>> digits(600).problem([50, 50], activation="relu")
         Problem(perceptron 64-50-50-10 relu, squared_error, 600 examples, 6310 parameters, numpy float64)
         """
+        if not isinstance(hidden, list | tuple):
+            raise ValueError(f"hidden must be a list of the widths of the hidden layers, got {hidden!r}")
         rows = self.inputs.reshape(len(self.inputs), prod(self.inputs.shape[1:]))
         return Problem(mlp([rows.shape[1], *hidden, self.outputs], activation), rows, self.targets, **options)
 
@@ -120,7 +122,10 @@ def from_npz(path, *, order=0):
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, TypeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        ValueError, TypeError, AttributeError, OSError, EOFError, RuntimeError, OverflowError, MemoryError, KeyError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise ValueError(f"{path} cannot be read as an .npz file of numbers: {error}") from error
     inputs, targets = _pair(path, arrays, "inputs", "targets")
     if "test_inputs" in arrays or "test_targets" in arrays:

@@ -16,14 +16,14 @@ __all__ = ["Draft", "Network", "Parameter", "Step", "Value", "is_whole"]
 
 
 def is_whole(value):
-    """Whether a value is a whole number: 3 or 3.0, but not True and not "3".
+    """Whether a value is a whole number that 64 bits hold: 3 or 3.0, but not True and not "3".
 
     >>> is_whole(3.0), is_whole(True), is_whole(float("nan"))
     (True, False, False)
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         return False
-    return float(value).is_integer()
+    return -(2**63) <= value < 2**63 and int(value) == value
 
 
 def _sizes(shape):

@@ -200,3 +200,17 @@ def test_an_initial_sharpness_that_was_not_found_is_an_error(monkeypatch):
     monkeypatch.setattr(initial, "top_eigenpairs", lambda *_, **options: SimpleNamespace(converged=False, values=[1.0]))
     with pytest.raises(ArithmeticError, match="of the new network 0 did not converge"):
         bridge.initial_sharpness(bridge.digits(30).problem([5]))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bridge.mlp([2, 10**400]), "widths must be a whole number >= 1, got 1000"),
+        (lambda: bridge.digits(100, order=10**400), "order must be a whole number >= 0, got 1000"),
+        (lambda: bridge.digits(100).problem(3), "hidden must be a list of the widths of the hidden layers, got 3"),
+        (lambda: bridge.initial_sharpness(None), "problem must be a quadlab.bridge.Problem, got None"),
+    ],
+)
+def test_hostile_values_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

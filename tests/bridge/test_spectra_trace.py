@@ -80,7 +80,7 @@ def test_the_value_is_unbiased_and_the_error_neither_too_small_nor_far_too_large
 def test_an_outlier_that_no_vector_shows_is_in_the_error(bulk, extra):
     """Ten vectors and about as many outliers; with seed 578 they hardly span the ten."""
     values = np.where(np.arange(120) < 10 + extra, 100.0, bulk)
-    found = [trace(diags(values), rng=seed, products=20) for seed in [578, *range(150)]]
+    found = [trace(diags(values), rng=np.random.default_rng(seed), products=20) for seed in [578, *range(150)]]
     scores = [abs(one.value - values.sum()) / one.standard_error for one in found]
     # by chance 4 in 1,000 would be too many; of 151 none is expected
     assert max(scores) < 4

@@ -15,6 +15,7 @@ from quadlab.bridge import host
 from quadlab.bridge.arrays import Backend
 from quadlab.bridge.training import (
     Average,
+    History,
     Recorder,
     Rule,
     TrainingDiverged,
@@ -474,6 +475,16 @@ def test_a_file_that_is_cut_or_has_another_byte_is_not_continued(part, tmp_path)
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="is not a file written by train"):
             train(classifier(), RULES[1], START, 3, checkpoint=path, resume=True)
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-30], lambda data: b"words"])
+def test_a_damaged_history_is_named(damage, tmp_path):
+    path = tmp_path / "history.npz"
+    train(classifier(), RULES[1], START, 2, recorder=Recorder()).history.save(path)
+    assert len(History.load(path)["loss"].values) == 3
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"history.npz is not a file written by History.save"):
+        History.load(path)
 
 
 def write_numpy(path):

@@ -14,12 +14,14 @@ def initial_sharpness(problem, *, networks=4, tolerance=1e-2):
     networks : how many, initialised with the seeds 0, 1, …
     tolerance : of `top_eigenpairs`; the error of an eigenvalue is of the order of its square.
 
-    Raises ArithmeticError if an eigenvalue did not converge.
+    Raises ArithmeticError if an eigenvalue did not converge, ValueError for what is no problem.
 
     >>> from quadlab import bridge
     >>> round(initial_sharpness(bridge.digits(200).problem([20])), 1)
     4.5
     """
+    if not hasattr(problem, "hessian"):
+        raise ValueError(f"problem must be a quadlab.bridge.Problem, got {problem!r}")
     total = 0.0
     for seed in range(int(whole_positive.check_one("networks", networks))):
         top = top_eigenpairs(

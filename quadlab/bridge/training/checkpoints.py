@@ -3,7 +3,6 @@
 import json
 import os
 import tempfile
-import zipfile
 import zlib
 from pathlib import Path
 
@@ -11,17 +10,12 @@ import numpy as np
 
 from quadlab.bridge.arrays import host
 from quadlab.bridge.training.contents import contents, difference
-from quadlab.bridge.training.history import History
+from quadlab.bridge.training.history import DAMAGED, History
 from quadlab.bridge.training.recorder import MEMORY
 
 __all__ = ["exists", "identity", "load", "save"]
 
 FORMAT = 1
-# what a file that is no archive, or not whole, or holds anything else makes its readers raise
-DAMAGED = (
-    zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, IndexError, TypeError, AttributeError, OverflowError,
-    NotImplementedError, RuntimeError, MemoryError,
-)  # fmt: skip
 
 
 def exists(path):

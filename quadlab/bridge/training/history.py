@@ -1,5 +1,7 @@
 """What a training recorded: one series of numbers for each quantity."""
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +10,13 @@ import numpy as np
 
 from quadlab.bridge.arrays import host
 
-__all__ = ["History", "Log", "Series"]
+__all__ = ["DAMAGED", "History", "Log", "Series"]
+
+# what a file that is no archive, or not whole, or holds anything else makes its readers raise
+DAMAGED = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, IndexError, TypeError, AttributeError, OverflowError,
+    NotImplementedError, RuntimeError, MemoryError,
+)  # fmt: skip
 
 
 class Series(NamedTuple):
@@ -64,9 +72,14 @@ class History(Mapping):
 
     @classmethod
     def load(cls, path):
-        """The history in a file that `save` wrote."""
-        with np.load(path) as arrays:
-            return cls.of_arrays(dict(arrays))
+        """The history in a file that `save` wrote. ValueError if it is none, or damaged."""
+        try:
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+                return cls.of_arrays(dict(arrays))
+        except FileNotFoundError:
+            raise
+        except (*DAMAGED, ValueError) as error:
+            raise ValueError(f"{path} is not a file written by History.save ({error})") from error
 
 
 class Log:
