@@ -151,7 +151,7 @@ def degrees(expression):
 def _degrees_of_power(base, exponent):
     sympy = sys.modules["sympy"]
     for number in exponent.atoms(sympy.Rational):
-        if number.q > LARGEST_ROOT and base != sympy.E:
+        if number.q > LARGEST_ROOT:
             raise NotAlgebraic(
                 f"{base} to the power {exponent} is a root of degree {number.q}; at most {LARGEST_ROOT} is read exactly"
             )
@@ -428,7 +428,7 @@ class _Reader:
 
     def literal(self, node):
         """The exact number as written; refused before every digit of 1e-999999999 is written out."""
-        written = self.written(node).replace("_", "")
+        written = self.written(node)
         try:
             size = abs(float(node.value))
         except OverflowError:

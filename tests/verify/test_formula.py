@@ -182,10 +182,11 @@ def nested(text, times):
     ],
 )
 def test_long_formulas_are_read_in_one_pass(text, value, monkeypatch):
-    # each looks at the whole text again
-    monkeypatch.setattr(ast, "get_source_segment", None)
-    monkeypatch.setattr(ast, "walk", None)
-    formula = parse(text, ["x"])
+    with monkeypatch.context() as patched:
+        # each looks at the whole text again
+        patched.setattr(ast, "get_source_segment", None)
+        patched.setattr(ast, "walk", None)
+        formula = parse(text, ["x"])
     limit = sys.getrecursionlimit()
     try:
         sys.setrecursionlimit(len(inspect.stack()) + 40)
