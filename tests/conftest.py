@@ -2,12 +2,17 @@
 
 import gc
 import os
+import signal
 
 import pytest
 
 # processes that run tests fill the cores, and threads of each would wait for one another; BLAS reads this when loaded
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# a shell that runs the tests in its background has interruptions ignored, by processes that tests start as well
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from quadlab import cli
 

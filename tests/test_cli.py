@@ -259,7 +259,9 @@ def test_arithmetic_errors_and_broken_files_are_one_sentence(run, mine, monkeypa
     assert run("show", "vl.samples")[::2] == (3, "quadlab: error: too large\n")
 
 
-@pytest.mark.parametrize("formula", ["1/0", "sqrt(-1)", "10**400 * eigenvalue"])
+@pytest.mark.parametrize(
+    "formula", ["1 / (eigenvalue - eigenvalue)", "sqrt(-eigenvalue)", "10**308 * eigenvalue * 10**308"]
+)
 def test_a_formula_without_a_finite_value_is_refuted_without_noise(run, formula):
     code, _, err = run("challenge", "vl.noise-ball", formula, "--budget", "quick", "--rng", 0)
     assert (code, err) == (1, "")

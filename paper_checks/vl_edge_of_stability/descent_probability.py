@@ -258,7 +258,7 @@ THEOREM = Theorem(
             domain=Domain("learning_rate * eigenvalue < 2", **POINT | {"mean": positive.between(1e-4, 3)}),
             formula=parse(f"exp(-{EXPONENT})", tuple(POINT)),
             oracle=without_descent,
-            reach=100,
+            reach=1,
             enclosure=exceeds,
             mutants={
                 "the farther end": f"exp(-{EXPONENT.replace('min', 'max')})",

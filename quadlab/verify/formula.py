@@ -18,7 +18,7 @@ import numpy as np
 from quadlab.theory import elementary
 from quadlab.theory.elementary import is_arb, is_symbolic
 
-__all__ = ["LARGEST_ROOT", "Formula", "NotAlgebraic", "degrees", "parse", "require_number"]
+__all__ = ["LARGEST_ROOT", "Formula", "NotAlgebraic", "degrees", "parse"]
 
 LONGEST_TEXT = 10_000
 DEEPEST_NESTING = 100
@@ -104,23 +104,6 @@ def parse(text, names):
     ValueError: the name 'learning_rat' at column 5 (did you mean learning_rate?) was not understood; ...
     """
     return Formula(text, tuple(names))
-
-
-def require_number(value, formula):
-    """The one number that a formula gives, as a float; ValueError asks for `sum` where it gives several.
-
-    >>> require_number(np.array([1.0, 2.0]), parse("x", ["x"]))
-    Traceback (most recent call last):
-    ...
-    ValueError: the formula x gives 2 values, one for each direction, and one number is needed: write sum(...)
-    """
-    if np.size(value) != 1:
-        text = getattr(formula, "text", getattr(formula, "__name__", "given"))
-        raise ValueError(
-            f"the formula {text} gives {np.size(value)} values, one for each direction, and one number is needed: "
-            "write sum(...)"
-        )
-    return float(np.squeeze(value))
 
 
 def degrees(expression):

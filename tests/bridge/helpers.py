@@ -49,7 +49,9 @@ def problem_of(network, loss="squared_error", examples=5, **options):
 
 def point_of(network, seed=11):
     """Parameters at which no bias is zero."""
-    return network.initial(seed) + 0.1 * np.random.default_rng(seed + 1).normal(size=network.dimension)
+    return network.initial(np.random.default_rng(seed)) + 0.1 * np.random.default_rng(seed + 1).normal(
+        size=network.dimension
+    )
 
 
 def directions(network, count, seed=13):

@@ -64,7 +64,7 @@ def test_a_recurrence_ends_where_its_space_does(rank, scale):
     """
     values = np.where(np.arange(50) < rank, 1.0 + np.arange(50), 0.0)
     matrix, basis = symmetric(values)
-    found = spectral_density(matrix * scale, rng=0, probes=5, steps=20)
+    found = spectral_density(matrix * scale, rng=np.random.default_rng(0), probes=5, steps=20)
     assert found.weights.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-14)
     assert 5 * (rank + 1) <= found.products <= 5 * (rank + 2 if rank else 1)
     # the last coupling is at most 100 eps of the norm, the matrix rounded to n eps of it; eigenvalues are 1 apart

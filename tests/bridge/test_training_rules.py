@@ -139,7 +139,7 @@ def test_a_minibatch_step_is_a_full_step_on_those_examples(rule):
     parameters, state = START, full.start(problem)
     for chosen in (order[:4], order[4:]):
         parameters, state = full(problem.subset(chosen), parameters, state, None)
-    assert (iterates(rule, problem, START, 2, rng=5)[-1] == parameters).all()
+    assert (iterates(rule, problem, START, 2, rng=np.random.default_rng(5))[-1] == parameters).all()
 
 
 def test_a_name_tells_every_setting():

@@ -57,7 +57,9 @@ def noise_felt(draws, scale):
 def test_gaussian_draws_are_the_generators(variance):
     problem, _, _ = quadratic()
     descended = iterates(gradient_descent(0.4), problem, START, 1)[-1]
-    found = iterates(variational_gradient_descent(0.4, variance, samples=3), problem, START, 1, rng=6)[-1]
+    found = iterates(
+        variational_gradient_descent(0.4, variance, samples=3), problem, START, 1, rng=np.random.default_rng(6)
+    )[-1]
     draws = np.random.default_rng(6).standard_normal((3, 8))
     np.testing.assert_allclose(found - descended, noise_felt(draws, np.sqrt(variance)), rtol=0, atol=ROUNDING)
 
@@ -71,7 +73,7 @@ def test_student_t_at_equal_scale_and_at_equal_variance():
         0.4, student_t_variance(0.04, 5), samples=2, degrees_of_freedom=5
     )  # fmt: skip
     for rule in (scaled, matched):
-        found = iterates(rule, problem, START, 1, rng=6)[-1]
+        found = iterates(rule, problem, START, 1, rng=np.random.default_rng(6))[-1]
         np.testing.assert_allclose(found - descended, noise_felt(draws, 0.2), rtol=0, atol=ROUNDING)
 
 
@@ -79,10 +81,12 @@ def test_antithetic_pairs_are_gradient_descent_on_a_quadratic():
     problem, _, _ = quadratic()
     descended = iterates(gradient_descent(0.4), problem, START, 5)
     pairs = variational_gradient_descent(0.4, 1.0, samples=4, antithetic=True)
-    np.testing.assert_allclose(iterates(pairs, problem, START, 5, rng=6), descended, rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(
+        iterates(pairs, problem, START, 5, rng=np.random.default_rng(6)), descended, rtol=0, atol=ROUNDING
+    )
     odd = variational_gradient_descent(0.4, 1.0, samples=3, antithetic=True)
     alone = np.random.default_rng(6).standard_normal((2, 8))[1]
-    found = iterates(odd, problem, START, 1, rng=6)[-1]
+    found = iterates(odd, problem, START, 1, rng=np.random.default_rng(6))[-1]
     np.testing.assert_allclose(found - descended[1], noise_felt([alone], 1.0) / 3, rtol=0, atol=ROUNDING)
 
 
@@ -92,7 +96,9 @@ def test_pairs_keep_the_smoothing_of_a_network():
     shift = 0.3 * np.random.default_rng(6).standard_normal(problem.dimension)
     expected = start - 0.4 * (problem.gradient(start + shift) + problem.gradient(start - shift)) / 2
     rule = variational_gradient_descent(0.4, 0.09, samples=2, antithetic=True)
-    np.testing.assert_allclose(iterates(rule, problem, start, 1, rng=6)[-1], expected, rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(
+        iterates(rule, problem, start, 1, rng=np.random.default_rng(6))[-1], expected, rtol=0, atol=ROUNDING
+    )
     assert abs(expected - (start - 0.4 * problem.gradient(start))).max() > 1e-3
 
 
@@ -107,11 +113,13 @@ def test_pairs_keep_the_smoothing_of_a_network():
 )
 def test_both_precisions_see_the_same_noise(rule):
     start = classifier().network.initial(1)
-    single, double = (iterates(rule, classifier(dtype), start, 4, rng=2) for dtype in ("float32", "float64"))
+    single, double = (
+        iterates(rule, classifier(dtype), start, 4, rng=np.random.default_rng(2)) for dtype in ("float32", "float64")
+    )
     assert single.dtype == np.float32
     # four steps, each a few hundred roundings of numbers of order one at most, that the steps do not amplify much
     np.testing.assert_allclose(single, double, rtol=0, atol=300 * np.finfo(np.float32).eps)
-    assert abs(double[-1] - iterates(rule, classifier(), start, 4, rng=3)[-1]).max() > 1e-3
+    assert abs(double[-1] - iterates(rule, classifier(), start, 4, rng=np.random.default_rng(3))[-1]).max() > 1e-3
 
 
 def ivon_by_arithmetic(problem, parameters, steps, rng, *, rate, ess, first, delta, beta1, beta2, samples):
@@ -165,10 +173,12 @@ def test_ivon_that_learns_nothing_is_variational_descent():
     for _ in range(5):
         shifts = draws.standard_normal((2, problem.dimension)) / np.sqrt(40 * first)
         expected = expected - 0.3 / first * np.mean([problem.gradient(expected + e) for e in shifts], axis=0)
-    np.testing.assert_allclose(iterates(frozen, problem, start, 5, rng=4)[-1], expected, rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(
+        iterates(frozen, problem, start, 5, rng=np.random.default_rng(4))[-1], expected, rtol=0, atol=ROUNDING
+    )
     plain = variational_gradient_descent(0.3 / 0.8, 1 / (40 * 0.8), samples=2, batch_size=5)
     frozen = ivon(0.3, 40, 0.8, momentum=0.0, hessian_decay=1.0, samples=2, batch_size=5)
-    paths = [iterates(rule, problem, start, 5, rng=4) for rule in (plain, frozen)]
+    paths = [iterates(rule, problem, start, 5, rng=np.random.default_rng(4)) for rule in (plain, frozen)]
     np.testing.assert_allclose(paths[0], paths[1], rtol=0, atol=ROUNDING)
 
 

@@ -12,7 +12,7 @@ import pytest
 import sympy
 
 from quadlab.theory import elementary
-from quadlab.verify.formula import NotAlgebraic, degrees, parse, require_number
+from quadlab.verify.formula import NotAlgebraic, degrees, parse
 
 x, y = sympy.symbols("x y", real=True)
 
@@ -261,11 +261,3 @@ def test_names_are_what_python_makes_of_them():
     for digits in ("\uff11\uff12", "\u0661", "1\u0662", "1__2", "1_"):
         with pytest.raises(ValueError, match="not understood"):
             parse(digits, ["x"])
-
-
-def test_a_number_is_asked_for_where_directions_are_not_summed():
-    formula = parse("x**2", ["x"])
-    with pytest.raises(ValueError, match=r"x\*\*2 gives 3 values, one for each direction.*write sum\(...\)"):
-        require_number(formula(np.arange(3.0)), formula)
-    assert require_number(parse("sum(x**2)", ["x"])(np.arange(3.0)), formula) == 5.0
-    assert require_number(formula(np.array([2.0])), formula) == 4.0

@@ -41,7 +41,7 @@ def test_records_are_plain_json_with_the_promised_keys(tmp_path):
     assert entry["mutants"] | {"refutations": []} == {"killed": 2, "total": 2, "survivors": [], "refutations": []}
     sampled = entry["evidence"][-1]
     assert set(sampled["comparisons"][0]) == {
-        "setting", "estimate", "standard_error", "prediction", "margin", "replicas",
+        "setting", "estimate", "standard_error", "prediction", "margin", "replicas", "rounding",
     }  # fmt: skip
 
 
