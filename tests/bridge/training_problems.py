@@ -29,7 +29,7 @@ def iterates(rule, problem, start, steps, rng=None):
     """All iterates of a rule called by hand, (steps + 1, n) on the host."""
     parameters, state = problem.backend.array(start), rule.start(problem)
     path = [bridge.host(parameters)]
-    random = generator(rng, "train")
+    random = rng if hasattr(rng, "standard_normal") else generator(rng, "train")
     for _ in range(steps):
         parameters, state = rule(problem, parameters, state, random)
         path.append(bridge.host(parameters))
