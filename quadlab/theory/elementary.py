@@ -65,6 +65,10 @@ def _elementwise(name, numeric, symbolic=None, ball=None, doc=None):
         if any(map(is_arb, arguments)):
             balls = map(_to_ball, arguments)
             return ball(*balls) if ball else getattr(next(balls), name)(*balls)
+        if any(type(x) is int and abs(x) > sys.float_info.max for x in arguments):
+            raise ValueError(
+                f"{name} takes numbers in the range of doubles, got an integer beyond {sys.float_info.max}"
+            )
         return numeric(*arguments)
 
     function.__name__ = function.__qualname__ = name
@@ -96,7 +100,16 @@ sinh = _elementwise("sinh", np.sinh)
 cosh = _elementwise("cosh", np.cosh)
 asinh = _elementwise("asinh", np.arcsinh)
 erf = _elementwise("erf", _special("erf"))
-erfc = _elementwise("erfc", _special("erfc"))
+
+
+def _erfc_of_symbol(x):
+    try:
+        return sys.modules["sympy"].erfc(x)
+    except OverflowError:  # a floating-point argument so large that no exponent holds the value
+        return 1 - erf(x)
+
+
+erfc = _elementwise("erfc", _special("erfc"), symbolic=_erfc_of_symbol)
 
 
 def _square_root_of_sum_of_squares(x, y):

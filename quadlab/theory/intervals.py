@@ -10,7 +10,8 @@ from quadlab.theory.elementary import exact_arithmetic, is_arb, is_symbolic
 
 __all__ = [
     "Interval", "admit", "admit_broadcast", "admit_numbers", "extended_non_negative", "extended_positive",
-    "momentum_range", "non_negative", "positive", "real", "refuse", "require_broadcast", "whole_positive",
+    "momentum_range", "non_negative", "positive", "real", "refuse", "require_broadcast", "shown",
+    "whole_positive",
 ]  # fmt: skip
 
 
@@ -59,20 +60,24 @@ class Interval:
             array = value if type(value).__module__.partition(".")[0] == "cupy" else np.asarray(value)
         except ValueError:
             raise ValueError(f"{refusal} rows of unequal length") from None
-        if array.dtype == object and exact_arithmetic(array):
+        if array.dtype == object and array.ndim <= _MOST_AXES and exact_arithmetic(array):
             for element in array.flat:
                 self.check(name, element)
             return array
+        if array.ndim > _MOST_AXES:
+            raise ValueError(f"{refusal} an array of {array.ndim} axes")
         if array.dtype.kind not in "iufO" or _holds_other_than_numbers(array):
-            raise ValueError(f"{refusal} {value!r}")
+            raise ValueError(f"{refusal} {shown(value)}")
         try:
-            array = array.astype(np.float64) + 0.0  # turns -0.0 into 0.0
+            with np.errstate(over="ignore"):
+                doubles = array.astype(np.float64) + 0.0  # turns -0.0 into 0.0
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"{refusal} {value!r}") from None
-        inside = self._contains(array)
+            raise ValueError(f"{refusal} {shown(value)}") from None
+        overflowed = np.isinf(doubles) & (array != doubles)
+        inside = self._contains(doubles) & ~overflowed
         if not inside.all():
-            raise ValueError(f"{refusal} {float(array[~inside].flat[0])!r}")
-        return array[()]
+            raise ValueError(f"{refusal} {float(doubles[~inside].flat[0])!r}")
+        return doubles[()]
 
     def check_one(self, name, value):
         """As `check`, for exactly one number, returned as a float.
@@ -125,6 +130,14 @@ class Interval:
             impossible = any(relation == True for relation in outside)  # noqa: E712 (SymPy's true is not True)
         if impossible:
             raise ValueError(f"{name} must be {self._accepted()}, got {value}")
+
+
+def shown(value):
+    """What an error message says of a value, also where Python refuses to write so long an integer."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "an integer of thousands of digits"
 
 
 def _holds_other_than_numbers(array):
@@ -205,3 +218,6 @@ extended_positive = Interval(0, inf, upper_closed=True, typical=(1e-3, 1e3), wor
 real = Interval(-inf, inf, typical=(-3, 3), words="finite")
 momentum_range = Interval(0, 1, lower_closed=True, typical=(0, 0.99), words="in [0, 1)")
 whole_positive = Interval(1, inf, lower_closed=True, whole=True, typical=(1, 20), words="a whole number >= 1")
+
+# NumPy's iterators go no further.
+_MOST_AXES = 32

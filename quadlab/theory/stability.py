@@ -1,4 +1,7 @@
-"""Largest curvature (sharpness) at which an optimiser is stable: deterministic, perturbed, multiplicative noise."""
+"""Largest curvature (sharpness) at which an optimiser is stable: deterministic, perturbed, multiplicative noise.
+
+A limit beyond the largest double is infinite.
+"""
 
 from quadlab.theory.elementary import maximum, quotient, sqrt
 from quadlab.theory.extended_range import extended, rounded

@@ -168,3 +168,12 @@ def test_theory_lists_and_loads_its_submodules():
     assert quadlab.theory.stability.__name__ == "quadlab.theory.stability"
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = quadlab.theory.nonsense
+
+
+def test_integers_beyond_doubles_and_arguments_beyond_exponents():
+    for function in (elementary.exp, elementary.erfc):
+        with pytest.raises(ValueError, match="takes numbers in the range of doubles, got an integer beyond 1.79"):
+            function(10**400)
+    with pytest.raises(ValueError, match="maximum takes numbers in the range"):
+        maximum(0.0, -(10**400))
+    assert [float(elementary.erfc(sympy.Float(x))) for x in (1e300, -1e300)] == [0, 2]

@@ -3,6 +3,7 @@
 Gradient descent with step h follows the gradient flow of E + (h/4) |grad E|^2 one order more closely than that of E.
 `eigenvalues` and `heavy_ball` sum the whole series on quadratics, `penalties` holds the terms added to the loss,
 `step_errors` what remains, `equal_loss` and `product_model` what the learning rate does to the solution.
+A rate or weight beyond the largest double is infinite; a penalty, a step or an end point there is refused.
 """
 
 from quadlab.theory.modified_loss.eigenvalues import (

@@ -3,29 +3,35 @@
 import numpy as np
 
 from quadlab.theory.elementary import exact_arithmetic, is_arb
+from quadlab.theory.intervals import shown
 
 __all__ = [
     "require_axes",
     "require_count",
+    "require_order",
     "require_shape",
     "require_symmetric",
     "within_range",
 ]  # fmt: skip
 
 
-def require_count(name, value, lowest, highest=None):
+def require_count(name, value, lowest, highest):
     """`value` as an int; ValueError unless it is an integer from `lowest` to `highest` (booleans are none).
 
-    >>> require_count("order", -1, 0)
+    >>> require_count("stages", 5, 1, 4)
     Traceback (most recent call last):
     ...
-    ValueError: order must be an integer >= 0, got -1
+    ValueError: stages must be an integer from 1 to 4, got 5
     """
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < lowest or (highest is not None and value > highest):
-        accepted = f">= {lowest}" if highest is None else f"from {lowest} to {highest}"
-        raise ValueError(f"{name} must be an integer {accepted}, got {value!r}")
+    if not whole or not lowest <= value <= highest:
+        raise ValueError(f"{name} must be an integer from {lowest} to {highest}, got {shown(value)}")
     return int(value)
+
+
+def require_order(order):
+    """The order of a truncated series as an int."""
+    return require_count("order", order, 0, _HIGHEST_ORDER)
 
 
 def require_shape(name, value, shape):
@@ -72,5 +78,7 @@ def within_range(value, **arguments):
     return value
 
 
+# Of a truncated series: each further term takes work, and long before it the series has converged or overflowed.
+_HIGHEST_ORDER = 10_000
 # Relative asymmetry that the rounding of a computed matrix may leave.
 _ROUNDING = 1e-10

@@ -6,8 +6,9 @@ from math import factorial, log, pi
 import numpy as np
 
 from quadlab.theory.elementary import exact_arithmetic, is_arb
+from quadlab.theory.extended_range import extended
 from quadlab.theory.intervals import admit_broadcast, non_negative, real
-from quadlab.theory.modified_loss.arguments import require_count
+from quadlab.theory.modified_loss.arguments import require_count, require_order
 from quadlab.theory.modified_loss.rates import (
     HUGE,
     as_complex,
@@ -34,7 +35,7 @@ def modified_eigenvalue(eigenvalue, learning_rate, order=None):
     ----------
     eigenvalue : l of the Hessian, real, in loss / parameter**2
     learning_rate : h, >= 0
-    order : None for the whole series, or the integer N >= 0 of its last term
+    order : None for the whole series, or the integer N of its last term, from 0 to 10,000
 
     Returns
     -------
@@ -44,8 +45,8 @@ def modified_eigenvalue(eigenvalue, learning_rate, order=None):
 
     Raises
     ------
-    ValueError: an argument lies outside its interval, the shapes do not broadcast, the order is not an integer >= 0,
-        or a ball h l may exceed 1.
+    ValueError: an argument lies outside its interval, the shapes do not broadcast, the order is not an integer from 0
+        to 10,000, or a ball h l may exceed 1.
 
     Source: Barrett and Dherin 2021, Theorem 3.1, for order 1; derived here from theta+ = (1 - h l) theta otherwise.
 
@@ -57,12 +58,11 @@ def modified_eigenvalue(eigenvalue, learning_rate, order=None):
     curvature, rate = _admit(eigenvalue, learning_rate)
     exact = exact_arithmetic(curvature, rate)
     if order is not None:
-        order = require_count("order", order, 0)
+        order = require_order(order)
         if exact:
             return sum(rate**k * curvature ** (k + 1) / (k + 1) for k in range(order + 1))
-        curvature, rate = np.broadcast_arrays(curvature, rate)
-        with np.errstate(over="ignore"):
-            return nested_sum(curvature, [curvature * rate] * order)
+        curvature, rate = extended(*np.broadcast_arrays(curvature, rate))
+        return nested_sum(curvature, [curvature * rate] * order)
     if exact:
         return elementwise(_exact_gradient_descent, curvature, rate)
     with np.errstate(over="ignore"):

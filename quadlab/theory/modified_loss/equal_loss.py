@@ -4,7 +4,7 @@ import numpy as np
 
 from quadlab.theory.extended_range import extended, rounded
 from quadlab.theory.intervals import admit_numbers, non_negative, positive, real, refuse
-from quadlab.theory.modified_loss.arguments import require_count, require_shape, within_range
+from quadlab.theory.modified_loss.arguments import require_order, require_shape, within_range
 from quadlab.theory.modified_loss.eigenvalues import modified_eigenvalue
 
 __all__ = ["equal_loss_observable"]
@@ -30,7 +30,7 @@ def equal_loss_observable(eigenvalues, initial_state, weights, loss, learning_ra
     weights : c_i, real, shape (n,): l^2 for |grad E|^2, ones for |theta|^2
     loss : loss at which to compare, in (0, initial loss]
     learning_rate : h, >= 0; 0 is gradient flow
-    order : None for the flow through the iterates of gradient descent (h max l < 1), or an integer >= 0 as in
+    order : None for the flow through the iterates of gradient descent (h max l < 1), or an integer as in
         modified_eigenvalue
 
     Returns
@@ -65,7 +65,7 @@ def equal_loss_observable(eigenvalues, initial_state, weights, loss, learning_ra
     if order is None:
         refuse(extended(rate) * eigenvalues >= 1, NO_REAL_FLOW, learning_rate=rate, eigenvalues=eigenvalues)
     else:
-        require_count("order", order, 0)
+        require_order(order)
     rates = within_range(modified_eigenvalue(eigenvalues, rate, order), eigenvalues=eigenvalues, learning_rate=rate)
     squares = extended(state) ** 2
     shares = eigenvalues * squares / 2

@@ -5,8 +5,9 @@ from math import comb, pi
 import numpy as np
 
 from quadlab.theory.elementary import exact_arithmetic, is_arb, sqrt
+from quadlab.theory.extended_range import extended
 from quadlab.theory.intervals import admit_broadcast, momentum_range, non_negative, real
-from quadlab.theory.modified_loss.arguments import require_count
+from quadlab.theory.modified_loss.arguments import require_order
 from quadlab.theory.modified_loss.rates import (
     HUGE,
     elementwise,
@@ -32,7 +33,7 @@ def heavy_ball_modified_eigenvalue(eigenvalue, learning_rate, momentum, order=No
     eigenvalue : l of the Hessian, real, in loss / parameter**2
     learning_rate : h, >= 0
     momentum : b in [0, 1); the rule is theta+ = theta - h l theta + b (theta - theta-)
-    order : None for the whole series, or the integer N >= 0 of its last term
+    order : None for the whole series, or the integer N of its last term, from 0 to 10,000
 
     Returns
     -------
@@ -43,8 +44,8 @@ def heavy_ball_modified_eigenvalue(eigenvalue, learning_rate, momentum, order=No
 
     Raises
     ------
-    ValueError: an argument lies outside its interval, the shapes do not broadcast, the order is not an integer >= 0,
-        or a ball h l may exceed (1 - sqrt b)^2.
+    ValueError: an argument lies outside its interval, the shapes do not broadcast, the order is not an integer from 0
+        to 10,000, or a ball h l may exceed (1 - sqrt b)^2.
 
     Source: Ghosh, Lyu, Zhang and Wang 2023 for order 1; the sum is derived here from the rule.
 
@@ -59,7 +60,7 @@ def heavy_ball_modified_eigenvalue(eigenvalue, learning_rate, momentum, order=No
     exact = exact_arithmetic(curvature, rate, momentum)
     if order is None:
         return elementwise(_exact, curvature, rate, momentum) if exact else _dominant_mode(curvature, rate, momentum)
-    order = require_count("order", order, 0)
+    order = require_order(order)
     if exact:
         return sum(_term(curvature, rate, momentum, k) for k in range(1, order + 2))
     return _truncated(curvature, rate, momentum, order)
@@ -84,13 +85,14 @@ def _dominant_mode(curvature, rate, momentum):
 
 def _truncated(curvature, rate, momentum, order):
     """The ratios P_{k+1} / P_k of Legendre polynomials stay between 1 and 2 rho where P_k itself overflows."""
-    with np.errstate(over="ignore"):
-        curvature, rate, momentum = np.broadcast_arrays(curvature, rate, momentum)
-        first, rho = curvature / (1 - momentum), (1 + momentum) / (1 - momentum)
-        legendre = [rho]
-        for k in range(1, order):
-            legendre.append(((2 * k + 1) * rho - k / legendre[-1]) / (k + 1))
-        return nested_sum(first, [rate * first * ratio for ratio in legendre[:order]])
+    curvature, rate, momentum = np.broadcast_arrays(curvature, rate, momentum)
+    rho = (1 + momentum) / (1 - momentum)
+    legendre = [rho]
+    for k in range(1, order):
+        legendre.append(((2 * k + 1) * rho - k / legendre[-1]) / (k + 1))
+    curvature, rate, slowness = extended(curvature, rate, 1 - momentum)
+    first = curvature / slowness
+    return nested_sum(first, [rate * first * ratio for ratio in legendre[:order]])
 
 
 def _term(curvature, rate, momentum, k):

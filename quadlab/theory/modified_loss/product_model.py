@@ -12,6 +12,7 @@ from quadlab.theory.intervals import (
     real,
     refuse,
     require_broadcast,
+    shown,
 )
 from quadlab.theory.modified_loss.arguments import require_axes, within_range
 
@@ -167,7 +168,7 @@ def product_model_noisy_loss(parameters, noise_sd, data_input, target, multiplic
     [0.04525, 0.003618]
     """
     if not isinstance(multiplicative, (bool, np.bool_)):
-        raise ValueError(f"multiplicative must be True or False, got {multiplicative!r}")
+        raise ValueError(f"multiplicative must be True or False, got {shown(multiplicative)}")
     parameters, noise, data_input, target = admit(
         parameters=(parameters, real),
         noise_sd=(noise_sd, non_negative),

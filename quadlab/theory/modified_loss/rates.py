@@ -10,6 +10,7 @@ from math import inf
 import numpy as np
 
 from quadlab.theory.elementary import exact_arithmetic, log, log1p
+from quadlab.theory.extended_range import rounded
 
 __all__ = [
     "HUGE", "as_complex", "elementwise", "log_of_product", "nested_sum", "rate_of_ball", "rate_of_numbers",
@@ -90,12 +91,8 @@ def rate_of_ball(eigenvalue, learning_rate, ratio=1):
 
 
 def nested_sum(first, ratios):
-    """sum_k a_k / (k + 1) with a_0 = first and a_{k+1} = ratios[k] a_k, from the last term inwards.
-
-    Where the sum leaves the range of doubles it is infinite with the sign of its last term, never NaN.
-    """
-    with np.errstate(over="ignore", under="ignore"):
-        total = first / (len(ratios) + 1)
-        for k in reversed(range(len(ratios))):
-            total = total * ratios[k] + first / (k + 1)
-    return total
+    """sum_k a_k / (k + 1) with a_0 = first and a_{k+1} = ratios[k] a_k, of extended range; from the last term on."""
+    total = first / (len(ratios) + 1)
+    for k in reversed(range(len(ratios))):
+        total = total * ratios[k] + first / (k + 1)
+    return rounded(total)

@@ -3,6 +3,7 @@
 Gradient descent on the mean m of a Gaussian with fixed covariance, the gradient averaged over N weight samples:
 m+ = m - rho Q (m + mean of the samples' noise). `edge` holds the descent edge of one direction, `descent` the exact
 expected change in several, `stationary` probabilities and stationary laws, `posterior` covariances and their rivals.
+A result beyond the largest double is infinite, one below the smallest zero; nothing on the way there overflows.
 """
 
 from quadlab.theory.variational.descent import (

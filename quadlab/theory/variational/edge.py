@@ -1,10 +1,12 @@
 """The edge of one direction: the curvature below which a noisy step lowers the expected loss."""
 
+from numbers import Real
+
 import numpy as np
 
 from quadlab.theory.elementary import asinh, quotient, sinh, sqrt, where
 from quadlab.theory.extended_range import ExtendedRange, extended, rounded
-from quadlab.theory.intervals import admit_broadcast, extended_non_negative, positive
+from quadlab.theory.intervals import admit_broadcast, extended_non_negative, positive, shown
 from quadlab.theory.stability import sam_sharpness_edge
 
 __all__ = [
@@ -152,8 +154,8 @@ def edge_fraction(signal, order):
     0.857142857143
     """
     (signal,) = admit_broadcast(signal=(signal, extended_non_negative))
-    if order not in (1, 2, 3):
-        raise ValueError(f"order must be 1, 2 or 3, got {order!r}")
+    if not isinstance(order, Real) or isinstance(order, bool) or order not in (1, 2, 3):
+        raise ValueError(f"order must be 1, 2 or 3, got {shown(order)}")
     if order == 1:
         return rounded(quotient(1, 1 + quotient(1, extended(signal))))
     return posterior_optimal_sharpness_limit(signal, 2) if order == 2 else variational_factor(signal, 2)
