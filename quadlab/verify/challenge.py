@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quadlab.simulate.chunks import seed_number
+from quadlab.theory.seeds import seed_number, seed_sequence
 from quadlab.verify import compared
 from quadlab.verify.apart import GaveUp, apart
 from quadlab.verify.formula import Formula, parse
@@ -67,7 +67,7 @@ def challenge(theorem, formula, *, claim="main", rng=None, budget="standard", ex
     if not callable(candidate):
         raise ValueError(f"formula must be a text or a function, got {type(formula).__name__}")
     seed = seed_number(rng)
-    compared_seed, evidence_seed = np.random.SeedSequence(seed).spawn(2)
+    compared_seed, evidence_seed = seed_sequence(seed, "challenge").spawn(2)
     comparison, differing = _comparison(target, candidate, compared_seed)
     same = comparison.verdict.word == VERIFIED
     found = [comparison]
