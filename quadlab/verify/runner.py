@@ -282,6 +282,10 @@ def attempt(judge, formula, kind, claim, mutant=False):
     except (TypeError, AttributeError) as error:
         # a formula written for numbers alone cannot be judged on symbols or balls
         verdict = Verdict(SKIPPED, str(error)) if kind in EXACT_KINDS and mutant else failure(error)
+    except (RecursionError, OverflowError, MemoryError) as error:
+        # what exact arithmetic cannot hold of a foreign formula is not decided
+        verdict = failure(error)
+        verdict = Verdict(INCONCLUSIVE, verdict.reason) if kind in EXACT_KINDS and mutant else verdict
     except Exception as error:
         verdict = failure(error)
     return Evidence(kind, verdict, claim)
