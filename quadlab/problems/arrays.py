@@ -1,10 +1,13 @@
-"""Arrays as problems accept and keep them: float64, finite, of a known shape, read-only."""
+"""Arrays as problems accept and keep them, float64, finite, read-only, and products whose steps do not overflow."""
+
+from functools import reduce
+from operator import mul
 
 import numpy as np
 
 from quadlab.theory.intervals import real, require_broadcast
 
-__all__ = ["numbers", "read_only", "vectors"]
+__all__ = ["matrix_product", "numbers", "product", "read_only", "vectors", "weighted_squares"]
 
 _SHAPES = ("a number", "a non-empty vector", "a non-empty matrix")
 
@@ -62,3 +65,51 @@ def vectors(dimension, **values):
             raise ValueError(f"{name} must have shape (..., {dimension}), got shape {array.shape}")
     require_broadcast(**arrays)
     return np.broadcast_arrays(*arrays.values())
+
+
+# Powers of two are exact: taken out of the factors and put back into the result, they change no digit, and only what
+# leaves the range itself overflows to infinity, or underflows.
+
+
+def product(*factors):
+    """The product of arrays, in which one factor may make up for the size of another.
+
+    >>> product(1e200, 1e200, 1e-300)
+    np.float64(1e+100)
+    """
+    mantissas, exponents = zip(*map(np.frexp, factors), strict=True)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(reduce(mul, mantissas), reduce(np.add, exponents))
+
+
+def weighted_squares(vectors, weights=1.0):
+    """sum_i weights_i vectors_i^2 over the last axis.
+
+    >>> weighted_squares(np.array([2.0**600, 2.0**601]), 2.0**-1000) == 5 * 2.0**200
+    np.True_
+    """
+    weights, powers = np.frexp(weights)
+    odd = powers % 2
+    weights, powers = np.ldexp(weights, odd), (powers - odd) // 2
+    vectors = np.where(weights != 0, vectors, 0.0)
+    exponents = np.where(vectors != 0, np.frexp(vectors)[1] + powers, np.iinfo(np.int32).min // 4)
+    largest = exponents.max(axis=-1, keepdims=True)
+    with np.errstate(over="ignore", under="ignore"):
+        total = (np.ldexp(vectors, powers - largest) ** 2 * weights).sum(axis=-1)
+        return np.ldexp(total, 2 * largest[..., 0])
+
+
+def matrix_product(left, right, divisor=1.0):
+    """left @ right / divisor, again in scaled form where sums on the way overflow.
+
+    >>> matrix_product(np.array([1e308, 1e308, -1e308]), np.ones((3, 1)))
+    array([1.e+308])
+    """
+    with np.errstate(all="ignore"):
+        result = left @ right / divisor
+        lost = ~np.isfinite(result)
+        if lost.any():
+            powers = [np.frexp(np.abs(factor).max(initial=0))[1] for factor in (left, right)]
+            scaled = np.ldexp(left, -powers[0]) @ np.ldexp(right, -powers[1]) / divisor
+            result = np.where(lost, np.ldexp(scaled, sum(powers)), result)
+    return result

@@ -20,7 +20,7 @@ def hessian_matrix(problem, weights):
            [3.5, 1. ]])
     """
     (weights,) = vectors(problem.dimension, weights=weights)
-    return problem.hessian_product(weights[..., None, :], np.eye(problem.dimension))
+    return _finite(problem.hessian_product(weights[..., None, :], np.eye(problem.dimension)), "Hessian", problem)
 
 
 def third_derivative_tensor(problem, weights):
@@ -39,4 +39,12 @@ def third_derivative_tensor(problem, weights):
     """
     (weights,) = vectors(problem.dimension, weights=weights)
     units = np.eye(problem.dimension)
-    return problem.third_derivative_product(weights[..., None, None, :], units[:, None, :], units)
+    tensor = problem.third_derivative_product(weights[..., None, None, :], units[:, None, :], units)
+    return _finite(tensor, "third derivative", problem)
+
+
+def _finite(values, quantity, problem):
+    # problems of others may return what those of quadlab refuse
+    if not np.isfinite(values).all():
+        raise ValueError(f"weights must keep the {quantity} of {problem.name} finite, got NaN or infinite entries")
+    return values

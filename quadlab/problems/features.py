@@ -58,8 +58,12 @@ def named_features(features, feature_names, standardize):
     (array([[-1.], [ 1.]]), ('x1',), ('x2',), array([3.]))
     """
     columns = features.shape[1]
-    names = tuple(f"x{i + 1}" for i in range(columns)) if feature_names is None else tuple(feature_names)
-    if len(set(names)) != columns or len(names) != columns:
+    try:
+        names = tuple(f"x{i + 1}" for i in range(columns)) if feature_names is None else tuple(feature_names)
+        distinct = len(set(names))
+    except TypeError:
+        raise ValueError(f"feature_names must be {columns} distinct names, got {feature_names!r}") from None
+    if distinct != columns or len(names) != columns:
         raise ValueError(f"feature_names must be {columns} distinct names, got {names}")
     if not standardize:
         return features, names, (), np.zeros(columns)

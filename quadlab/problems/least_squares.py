@@ -1,12 +1,11 @@
 """Least squares on arrays, on real data sets and on CSV files: quadratics whose Hessian comes from data."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from quadlab.problems.arrays import read_only
+from quadlab.problems.arrays import matrix_product, read_only, weighted_squares
 from quadlab.problems.csv_data import read_csv
 from quadlab.problems.features import bundled_dataset, named_features
 from quadlab.problems.quadratic import Quadratic
@@ -33,8 +32,8 @@ class LeastSquares(Quadratic):
         leave out features that are constant up to rounding (16 eps of their largest entry)
 
     Attributes beyond those of `Quadratic`: `features`, `targets`, `feature_names`, as used after any
-    standardizing, `dropped`, the names of the constant features left out, and `rank_tolerance`: singular values of
-    the features below it, relative to the largest, are rounding and count as zero.
+    standardizing, and `dropped`, the names of the constant features left out. Directions in which the features vary
+    by no more than rounding are flat: their eigenvalues are zero.
 
     Raises
     ------
@@ -54,7 +53,6 @@ class LeastSquares(Quadratic):
     targets: np.ndarray = field(init=False)
     feature_names: tuple[str, ...] = field(init=False)
     dropped: tuple[str, ...] = field(init=False)
-    rank_tolerance: float = field(init=False)
 
     def __init__(self, features, targets, *, feature_names=None, name="least squares", standardize=False):
         features = read_only("features", features, dimensions=2)
@@ -67,12 +65,27 @@ class LeastSquares(Quadratic):
             column = targets[:, None]
             targets = read_only("targets", standardization(column).centred(column)[:, 0], dimensions=1)
         vars(self).update(features=features, targets=targets, feature_names=names, dropped=dropped)
-        # standardized columns, whose largest singular value is at least sqrt(rows), hold the rounding of those given
-        tolerance = float(np.finfo(float).eps * (max(features.shape) + np.linalg.norm(rounding)))
-        vars(self).update(rank_tolerance=tolerance)
-        minimizer = np.linalg.lstsq(features, targets, rcond=tolerance)[0]
-        minimum = np.mean((features @ minimizer - targets) ** 2) / 2
-        super().__init__(features.T @ features / rows, minimizer, minimum, name=name)
+        values, basis, minimizer = _spectrum_and_minimizer(features, targets, rounding)
+        hessian = matrix_product(features.T, features, rows)
+        size = np.abs(hessian).max()
+        held = np.isfinite(hessian).all() and np.isfinite(values).all() and size >= np.finfo(float).tiny
+        if features.any() and not held:
+            raise ValueError(
+                "features must have a Hessian X'X / n in the range of double precision, got entries of size "
+                f"{np.abs(features).max():g}; standardize=True scales them"
+            )
+        residuals = matrix_product(features, minimizer) - targets
+        # a power of two near 1 / rows first: the sum of squares may overflow where their mean does not
+        power = 0.5 ** rows.bit_length()
+        minimum = weighted_squares(residuals, power) / (2 * rows * power)
+        if not (np.isfinite(minimizer).all() and np.isfinite(minimum)):
+            raise ValueError(
+                "targets must have a minimizer and a minimum in the range of double precision, got entries of size "
+                f"{np.abs(targets).max():g}"
+            )
+        spectrum = read_only("eigenvalues", values, dimensions=1), read_only("eigenvectors", basis, dimensions=2)
+        vars(self).update(_spectrum=spectrum)
+        super().__init__(hessian, minimizer, minimum, name=name)
 
     def __repr__(self):
         return f"LeastSquares({self.name!r}: {len(self.targets)} rows, {self.dimension} features)"
@@ -124,12 +137,22 @@ class LeastSquares(Quadratic):
         features, targets, names = read_csv(path, target)
         return cls(features, targets, feature_names=names, name=Path(path).stem, standardize=standardize)
 
-    @cached_property
-    def _spectrum(self):
-        # singular values of X keep the digits that squaring into X'X loses, and give exact zeros for the rank
-        rows, columns = self.features.shape
-        _, singular, basis = np.linalg.svd(np.linalg.qr(self.features, mode="r"))
-        singular[singular <= self.rank_tolerance * singular[0]] = 0
-        values = np.zeros(columns)
-        values[: len(singular)] = singular**2 / rows
-        return read_only("eigenvalues", values[::-1], 1), read_only("eigenvectors", basis[::-1].T, 2)
+
+def _spectrum_and_minimizer(features, targets, rounding):
+    """Eigenvalues and eigenvectors of X'X / n, ascending, and X^+ y, from the singular values of X.
+
+    These keep the digits that squaring into X'X loses, and give exact zeros for the rank: rounding moves a singular
+    value by some eps of the largest, and by what moves the features along its direction.
+    """
+    rows, columns = features.shape
+    orthogonal, triangular = np.linalg.qr(features)
+    left, singular, basis = np.linalg.svd(triangular)
+    moved = np.sqrt(rows) * np.linalg.norm(rounding * basis[: len(singular)], axis=1)
+    rank = singular > np.finfo(float).eps * (max(rows, columns) * singular[0] + moved)
+    singular[~rank] = 0
+    values = np.zeros(columns)
+    with np.errstate(over="ignore", under="ignore"):
+        values[: len(singular)] = (singular / np.sqrt(rows)) ** 2
+        along = matrix_product(matrix_product(targets, orthogonal), left)[rank] / singular[rank]
+        minimizer = matrix_product(along, basis[: len(singular)][rank])
+    return values[::-1], basis[::-1].T, minimizer

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from quadlab.problems.arrays import read_only
+from quadlab.problems.arrays import matrix_product, product, read_only, weighted_squares
 from quadlab.problems.csv_data import read_csv
 from quadlab.problems.features import bundled_dataset, named_features
 from quadlab.problems.smooth import SmoothProblem
@@ -131,14 +131,16 @@ class LogisticRegression(SmoothProblem):
         return self.features.shape[1]
 
     def _scores(self, vector):
-        return vector @ self.features.T
+        return matrix_product(vector, self.features.T)
 
     def _over_rows(self, per_row):
-        return per_row @ self.features / len(self.features)
+        return matrix_product(per_row, self.features, len(self.features))
 
     def _loss(self, weights):
         per_row = np.logaddexp(0, -self.signs * self._scores(weights))
-        return per_row.mean(axis=-1) + self.ridge * (weights**2).sum(axis=-1) / 2
+        mean = per_row.mean(axis=-1)
+        mean = np.where(np.isfinite(mean), mean, (per_row / len(self.features)).sum(axis=-1))
+        return mean + weighted_squares(weights, self.ridge / 2)
 
     def _gradient(self, weights):
         per_row = -self.signs * expit(-self.signs * self._scores(weights))
@@ -147,12 +149,12 @@ class LogisticRegression(SmoothProblem):
     def _hessian_product(self, weights, vector):
         # even in the score, so the sign of the label drops out here and below
         scores = self._scores(weights)
-        return self._over_rows(expit(scores) * expit(-scores) * self._scores(vector)) + self.ridge * vector
+        return self._over_rows(product(expit(scores), expit(-scores), self._scores(vector))) + self.ridge * vector
 
     def _third_derivative_product(self, weights, first, second):
         scores = self._scores(weights)
-        slope = -expit(scores) * expit(-scores) * np.tanh(scores / 2)
-        return self._over_rows(slope * self._scores(first) * self._scores(second))
+        slope = (-expit(scores), expit(-scores), np.tanh(scores / 2))
+        return self._over_rows(product(*slope, self._scores(first), self._scores(second)))
 
 
 def _classes(labels):

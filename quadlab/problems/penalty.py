@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from quadlab.problems.arrays import read_only
+from quadlab.problems.arrays import product, read_only, weighted_squares
 from quadlab.problems.smooth import SmoothProblem
 
 __all__ = ["GradientPenalty"]
@@ -61,19 +61,18 @@ class GradientPenalty(SmoothProblem):
         return self.problem.dimension
 
     def _loss(self, weights):
-        squared = (self.problem.gradient(weights) ** 2).sum(axis=-1)
-        return self.problem.loss(weights) + self.strength * squared
+        return self.problem.loss(weights) + weighted_squares(self.problem.gradient(weights), self.strength)
 
     def _gradient(self, weights):
         gradient = self.problem.gradient(weights)
-        return gradient + 2 * self.strength * self.problem.hessian_product(weights, gradient)
+        return gradient + self.problem.hessian_product(weights, product(2, self.strength, gradient))
 
     def _hessian_product(self, weights, vector):
-        gradient = self.problem.gradient(weights)
+        # the strength goes in first: it may make up for the size of what it is multiplied by
+        gradient = product(2, self.strength, self.problem.gradient(weights))
         once = self.problem.hessian_product(weights, vector)
-        twice = self.problem.hessian_product(weights, once)
-        bend = self.problem.third_derivative_product(weights, gradient, vector)
-        return once + 2 * self.strength * (twice + bend)
+        twice = self.problem.hessian_product(weights, product(2, self.strength, once))
+        return once + twice + self.problem.third_derivative_product(weights, gradient, vector)
 
     def _third_derivative_product(self, weights, first, second):
         raise NotImplementedError(

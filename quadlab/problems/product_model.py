@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from quadlab.problems.arrays import read_only
+from quadlab.problems.arrays import product, read_only
 from quadlab.problems.smooth import SmoothProblem
 
 __all__ = ["ProductModel"]
@@ -67,34 +67,34 @@ class ProductModel(SmoothProblem):
         return self._evaluate("residual", self._residual, weights=weights)
 
     def _residual(self, weights):
-        return self.data_input * weights[..., 0] * weights[..., 1] - self.target
+        return product(self.data_input, weights[..., 0], weights[..., 1]) - self.target
 
     def _loss(self, weights):
-        return self._residual(weights) ** 2 / 2
+        residual = self._residual(weights)
+        return product(residual, residual, 0.5)
 
     def _gradient(self, weights):
-        return self.data_input * self._residual(weights)[..., None] * weights[..., ::-1]
+        return product(self.data_input, self._residual(weights)[..., None], weights[..., ::-1])
 
     def _hessian_product(self, weights, vector):
-        x = self.data_input
-        a, b = weights[..., 0], weights[..., 1]
-        mixed = x * (2 * x * a * b - self.target)
-        return np.stack(
-            [
-                (x * b) ** 2 * vector[..., 0] + mixed * vector[..., 1],
-                mixed * vector[..., 0] + (x * a) ** 2 * vector[..., 1],
-            ],
-            axis=-1,
-        )
+        x, (a, b), (v, u) = self.data_input, np.moveaxis(weights, -1, 0), np.moveaxis(vector, -1, 0)
+
+        def mixed(component):
+            return product(2, x, x, a, b, component) - product(x, self.target, component)
+
+        return np.stack([product(x, b, x, b, v) + mixed(u), mixed(v) + product(x, a, x, a, u)], axis=-1)
 
     def _third_derivative_product(self, weights, first, second):
         # only T_aab = 2 x^2 b and T_abb = 2 x^2 a, with their permutations, are not zero
-        aab, abb = (2 * self.data_input**2 * weights[..., i] for i in (1, 0))
-        mixed = first[..., 0] * second[..., 1] + first[..., 1] * second[..., 0]
+        (a, b), (v, u), (p, q) = (np.moveaxis(array, -1, 0) for array in (weights, first, second))
+
+        def entry(weight, one, other):
+            return product(2, self.data_input, self.data_input, weight, one, other)
+
         return np.stack(
             [
-                aab * mixed + abb * first[..., 1] * second[..., 1],
-                aab * first[..., 0] * second[..., 0] + abb * mixed,
+                entry(b, v, q) + entry(b, u, p) + entry(a, u, q),
+                entry(b, v, p) + entry(a, v, q) + entry(a, u, p),
             ],
             axis=-1,
         )

@@ -6,7 +6,8 @@ from math import inf
 
 import numpy as np
 
-from quadlab.problems.arrays import read_only, vectors
+from quadlab.problems.arrays import matrix_product, read_only, weighted_squares
+from quadlab.problems.smooth import SmoothProblem
 from quadlab.theory.intervals import non_negative
 from quadlab.theory.seeds import generator
 
@@ -16,7 +17,7 @@ _TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Quadratic:
+class Quadratic(SmoothProblem):
     """A quadratic loss around its minimizer.
 
     loss(w) = minimum + (w - w*)' H (w - w*) / 2
@@ -33,7 +34,8 @@ class Quadratic:
 
     Raises
     ------
-    ValueError: an argument has the wrong shape, is not finite, or the Hessian is asymmetric or indefinite.
+    ValueError: an argument has the wrong shape, is not finite, or the Hessian is asymmetric or indefinite, or has an
+    eigenvalue beyond double precision.
 
     >>> problem = Quadratic([[2.0, 1.0], [1.0, 2.0]], minimizer=[1.0, 0.0])
     >>> problem.loss([[1.0, 0.0], [2.0, 1.0]]).round(12)
@@ -53,10 +55,13 @@ class Quadratic:
         hessian = read_only("hessian", self.hessian, dimensions=2)
         if hessian.shape[0] != hessian.shape[1]:
             raise ValueError(f"hessian must be square, got shape {hessian.shape}")
-        asymmetry = np.abs(hessian - hessian.T).max()
+        with np.errstate(over="ignore"):
+            asymmetry = np.abs(hessian - hessian.T).max()
         if asymmetry > _TOLERANCE * np.abs(hessian).max():
             raise ValueError(f"hessian must be symmetric to 1e-12 relative, got entries that differ by {asymmetry:.3g}")
-        hessian = read_only("hessian", (hessian + hessian.T) / 2, dimensions=2)
+        # the mean of equal entries, the largest and the smallest numbers among them, must be that number
+        mean = np.where(hessian == hessian.T, hessian, hessian / 2 + hessian.T / 2)
+        hessian = read_only("hessian", mean, dimensions=2)
         given = np.zeros(len(hessian)) if self.minimizer is None else self.minimizer
         minimizer = read_only("minimizer", given, dimensions=1)
         if len(minimizer) != len(hessian):
@@ -100,6 +105,9 @@ class Quadratic:
     @cached_property
     def _spectrum(self):
         values, vectors = np.linalg.eigh(self.hessian)
+        if not np.isfinite(values).all():
+            largest = np.abs(self.hessian).max()
+            raise ValueError(f"hessian must have finite eigenvalues, got larger ones for entries up to {largest:g}")
         if values[0] < -_TOLERANCE * np.abs(values).max():
             raise ValueError(f"hessian must be positive semidefinite, got the eigenvalue {values[0]:.6g}")
         values = np.maximum(values, 0)
@@ -127,68 +135,33 @@ class Quadratic:
 
     @property
     def condition_number(self):
-        """Largest eigenvalue over smallest; infinite when the smallest is zero."""
+        """Largest eigenvalue over smallest; infinite when the smallest is zero or the ratio overflows."""
         return self.sharpness / float(self.eigenvalues[0]) if self.eigenvalues[0] > 0 else inf
 
     def excess_loss(self, weights):
         """Loss above the minimum, (w - w*)' H (w - w*) / 2, never negative.
 
         Parameters: weights of shape (..., dimension). Returns an array of shape (...).
-        Raises ValueError when the weights are not finite or their last axis does not fit.
+        Raises ValueError when the weights do not fit or the excess loss is not finite there.
 
         >>> Quadratic.diagonal([1.0, 4.0], minimum=7.0).excess_loss([1.0, 1.0])
         np.float64(2.5)
         """
+        return self._evaluate("excess loss", self._excess_loss, weights=weights)
+
+    def _excess_loss(self, weights):
         # a sum of squares cannot round below zero, which the quadratic form itself can
-        return (self._displacement(weights) @ self.eigenvectors) ** 2 @ self.eigenvalues / 2
+        modes = matrix_product(weights - self.minimizer, self.eigenvectors)
+        return weighted_squares(modes, self.eigenvalues / 2)
 
-    def loss(self, weights):
-        """Loss, minimum + (w - w*)' H (w - w*) / 2.
+    def _loss(self, weights):
+        return self.minimum + self._excess_loss(weights)
 
-        Parameters: weights of shape (..., dimension). Returns an array of shape (...).
-        Raises ValueError when the weights are not finite or their last axis does not fit.
+    def _gradient(self, weights):
+        return matrix_product(weights - self.minimizer, self.hessian)
 
-        >>> Quadratic.diagonal([1.0, 4.0], minimum=7.0).loss([[1.0, 1.0], [0.0, 0.0]])
-        array([9.5, 7. ])
-        """
-        return self.minimum + self.excess_loss(weights)
+    def _hessian_product(self, weights, vector):
+        return matrix_product(vector, self.hessian)
 
-    def gradient(self, weights):
-        """Gradient of the loss, H (w - w*).
-
-        Parameters: weights of shape (..., dimension). Returns an array of the same shape.
-        Raises ValueError when the weights are not finite or their last axis does not fit.
-
-        >>> Quadratic.diagonal([1.0, 4.0]).gradient([[1.0, 1.0], [0.0, 2.0]])
-        array([[1., 4.],
-               [0., 8.]])
-        """
-        return self._displacement(weights) @ self.hessian
-
-    def hessian_product(self, weights, vector):
-        """Hessian times a vector, H v: the same at all weights.
-
-        Parameters: weights and vector of shape (..., dimension), leading axes broadcast. Returns that shape.
-        Raises ValueError when an argument is not finite or the shapes do not fit.
-
-        >>> Quadratic.diagonal([1.0, 4.0]).hessian_product([5.0, 5.0], [1.0, 2.0])
-        array([1., 8.])
-        """
-        _, vector = vectors(self.dimension, weights=weights, vector=vector)
-        return vector @ self.hessian
-
-    def third_derivative_product(self, weights, first, second):
-        """Third derivative contracted with two vectors: zero, the Hessian is constant.
-
-        Parameters: weights, first and second of shape (..., dimension), leading axes broadcast. Returns that shape.
-        Raises ValueError when an argument is not finite or the shapes do not fit.
-
-        >>> Quadratic.diagonal([1.0, 4.0]).third_derivative_product([5.0, 5.0], [1.0, 2.0], [[3.0, 4.0]])
-        array([[0., 0.]])
-        """
-        weights, _, _ = vectors(self.dimension, weights=weights, first=first, second=second)
+    def _third_derivative_product(self, weights, first, second):
         return np.zeros(weights.shape)
-
-    def _displacement(self, weights):
-        (weights,) = vectors(self.dimension, weights=weights)
-        return weights - self.minimizer

@@ -1,4 +1,4 @@
-"""What problems that are not quadratic share: checked batches of weights, and derivatives as products with vectors."""
+"""What problems share: checked batches of weights, and derivatives as products with vectors."""
 
 from abc import ABC, abstractmethod
 

@@ -107,4 +107,4 @@ def test_bad_arguments_are_refused(problem, strength, message):
 
 def test_overflow_of_the_penalty_is_named():
     with pytest.raises(ValueError, match=r"weights must keep the loss of .* on quadratic finite, got .*e\+200"):
-        GradientPenalty(Quadratic.diagonal([1e-100, 1.0]), 1.0).loss([1e200, 1e160])
+        GradientPenalty(Quadratic.diagonal([1e-100, 1.0]), 1e200).loss([1e200, 1.0])
