@@ -261,7 +261,7 @@ THEOREM = Theorem(
             domain=Domain(SPREAD, *ORDERED, **EXCITED, **RATES, **LEFT, order=ORDER, exponent=EXPONENT),
             formula=lambda order, exponent, **_: -np.sign(exponent) * (order > 0),
             oracle=direction(rates_of_order, "learning_rate", "larger_learning_rate"),
-            reach=10,
+            reach=1,
             mutants={
                 "|theta|^2 decreases too": "where(order > 0, where(exponent == 0, 0, -1), 0)",
                 "plain flow shows it too": "where(exponent > 0, -1, where(exponent < 0, 1, 0))",

@@ -67,7 +67,7 @@ def boundary_by_eigenvalues(learning_rate, momentum):
         (a, b), (c, d) = one_step(Fraction(float(z)), Fraction(float(momentum)))
         return ((a - d) ** 2 >= -4 * b * c) - 0.5
 
-    return bisect(are_real, 0, 1 + momentum, xtol=1e-300, rtol=1e-15) / learning_rate
+    return bisect(are_real, 0, 1 + momentum, xtol=1e-300, rtol=1e-15, maxiter=1000) / learning_rate
 
 
 def from_discriminant(formula):

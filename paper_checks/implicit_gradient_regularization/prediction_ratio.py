@@ -211,6 +211,7 @@ THEOREM = Theorem(
             domain=Domain(*ORDERED, **MODEL, **RATES, **STEPS, **WEIGHTS),
             formula=at_smaller_rate(least_nondecreasing),
             oracle=after_descent(lambda eigenvalues, weights: eigenvalues * weights),
+            reach=1,
             scale=after_descent(lambda eigenvalues, weights: eigenvalues),
             points=200,
             mutants={
@@ -230,6 +231,7 @@ THEOREM = Theorem(
             oracle=lambda eigenvalues, initial_state, weights, flat_component, learning_rate, steps: (
                 weights @ iterate(eigenvalues, initial_state, learning_rate, steps) ** 2 + flat_component**2
             ),
+            reach=1,
             scale=lambda eigenvalues, initial_state, flat_component, learning_rate, steps, **_: (
                 np.sum(iterate(eigenvalues, initial_state, learning_rate, steps) ** 2) + flat_component**2
             ),

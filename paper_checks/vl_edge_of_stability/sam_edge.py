@@ -166,6 +166,7 @@ THEOREM = Theorem(
     formula=stability.sam_sharpness_edge,
     derivation=from_update_rule,
     oracle=sam_edge,
+    reach=100,
     certificate=certificate,
     mutants={
         "4 r for 8 r": "gradient_norm / (2 * ascent_radius)"
