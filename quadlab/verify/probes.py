@@ -59,17 +59,18 @@ class Probes:
         return found
 
 
-def counted(claim, verdict, probed, refuted_a_mutant):
+def counted(claim, verdict, probed, refuted_a_mutant, promises=True):
     """The verdict of a kind of evidence, SKIPPED if it could see too little to count; and what it did not see.
 
     probed : {name: verdict on the changed formula}. Evidence for an equality has to see the value changed, or a term
-    added; evidence for a bound or a limit, which may hold with room to spare, some change or some mutant.
+    added; evidence for a bound or a limit, which may hold with room to spare, some change or some mutant; so does
+    evidence with a margin of its own for a formula that is zero, of which it promises to see no share.
     """
     unseen = [name for name, found in probed.items() if found.word != REFUTED]
     if verdict.word != VERIFIED or not probed:
         return verdict, unseen
     seen = [name for name in probed if name not in unseen]
-    loose = claim.kind in (UPPER, LOWER, ASYMPTOTIC, LIMIT)
+    loose = claim.kind in (UPPER, LOWER, ASYMPTOTIC, LIMIT) or not promises
     if seen and (loose or any("exchanged" not in name for name in seen)):
         return verdict, unseen
     if loose and refuted_a_mutant:

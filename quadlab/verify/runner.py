@@ -192,7 +192,8 @@ class _Trial:
             return item
         probed = dict(zip(self.names, verdicts[len(self.candidates) :], strict=True))
         refuted = any(verdict.word == REFUTED for verdict in self.mutants.values())
-        verdict, unseen = counted(self.claim, item.verdict, probed, refuted)
+        promises = item.figures.get("resolution", 0.0) is not None
+        verdict, unseen = counted(self.claim, item.verdict, probed, refuted, promises)
         if verdict.word == SKIPPED != item.verdict.word:
             self.mutants = {}
         figures = {**item.figures, "probes": list(probed), "cannot_see": unseen}

@@ -88,3 +88,13 @@ def test_exchanged_arguments_are_a_probe_where_it_matters():
     assert "a and b exchanged" in v.verify(lopsided, rng=0).evidence[0].figures["probes"]
     symmetric = v.verify(theorem(**{**ALONE, "oracle": product}), rng=0)
     assert not any("exchanged" in name for name in symmetric.evidence[0].figures["probes"])
+
+
+def test_a_margin_about_zero_counts_by_the_mutants_that_it_refutes():
+    def nothing(setting, replicas, rng, executor):
+        return v.Measurement(0.0, 0.0, replicas)
+
+    zero = v.Equivalence(({"a": 2.0, "b": 3.0},), nothing, lambda setting: 0.5, scale=lambda setting: 10.0)
+    claim = {"formula": lambda a, b: 0.0 * a, "simulation": zero}
+    assert verdict(**claim, mutants={"one": "1 + 0 * a"}).word == v.VERIFIED
+    assert verdict(**claim, mutants={"a thousandth": "a / 1000"}).word == v.INCONCLUSIVE
