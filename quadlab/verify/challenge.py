@@ -72,7 +72,8 @@ def challenge(theorem, formula, *, claim="main", rng=None, budget="standard", ex
     same = comparison.verdict.word == VERIFIED
     found = [comparison]
     for label, prepare in judges(target, evidence_seed, budget, executor, further=differing).items():
-        judged = target.formula if same else candidate
+        # a text is the theorem's formula by then; a function may still compute something else from numbers
+        judged = target.formula if same and isinstance(candidate, Formula) else candidate
         found.append(_judged(target, label.partition(" ")[0], prepare, judged))
     text = formula if isinstance(formula, str) else getattr(formula, "__name__", repr(formula))
     return Challenge(theorem.id, text, _overall(found, same), tuple(found), seed)

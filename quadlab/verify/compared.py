@@ -2,11 +2,15 @@
 
 Evidence that was made for the theorem's formula need not look where another one goes wrong. This does: at points far
 out, at the ends of intervals and where the other formula has its branches, in exact arithmetic, and then as an
-identity over the whole domain.
+identity over the whole domain. A formula that gives no number at a point differs there: SymPy reduces sqrt(x)**2 to x
+for negative x as well.
 """
 
+import inspect
+import numbers
 import re
 import sys
+from itertools import combinations
 
 import numpy as np
 import sympy
@@ -36,6 +40,7 @@ def at_points(claim, candidate, rng):
         *claim.domain.draw(rng, POINTS),
         *claim.domain.draw_far(rng, FAR_POINTS, FARTHEST),
         *_around(_constants(candidate), claim.domain, rng),
+        *_with_equal_arguments(claim.domain, rng),
     ]
     judged, readable = [], True
     for point in points:
@@ -57,10 +62,14 @@ def at_points(claim, candidate, rng):
 
 
 def difference(claim, candidate, point):
-    """(value, the theorem's value) at a point as floats, equal if they agree; None where that cannot be told."""
+    """(value, the theorem's value) at a point as floats, equal if they agree; None where that cannot be told.
+
+    The value is NaN where the formula gives no number and the theorem's does.
+    """
     import flint
 
     for digits in DIGITS:
+        own = None
         with flint.ctx.workdps(digits):
             lifted = {name: balls(value) for name, value in point.items()}
             try:
@@ -68,13 +77,14 @@ def difference(claim, candidate, point):
             except (ValueError, ArithmeticError):
                 continue
             if not (one.is_finite() and other.is_finite()):
+                own = float(other) if other.is_finite() else None
                 continue
             gap, size = abs(one - other), max(abs(float(one)), abs(float(other)))
             if gap < SMALLEST_DIFFERENCE * size or one == other:
                 return float(other), float(other)
             if gap > SMALLEST_DIFFERENCE * size:
                 return _apart(one, other)
-    return None
+    return (np.nan, own) if own is not None and _gives_no_number(candidate, point) else None
 
 
 def as_identity(claim, candidate):
@@ -123,7 +133,7 @@ def _counterexample(claim, candidate, values):
 def _differing(claim, point, value, own):
     texts = told_apart(value, own)
     witness = {**point, "formula": value, "theorem": own}
-    if claim.kind in (IDENTITY, TIGHT):
+    if claim.kind in (IDENTITY, TIGHT) or np.isnan(value):
         verdict = Verdict(REFUTED, "formula {}, the theorem's {}".format(*texts), witness)
     else:
         word = {UPPER: ("weaker", "stronger"), LOWER: ("stronger", "weaker")}.get(claim.kind, ("another", "another"))
@@ -138,7 +148,18 @@ def _ball(value):
     if np.size(value) != 1:
         raise ValueError(f"the formula must give one number, got shape {np.shape(value)}")
     (single,) = np.ravel(value)
+    if not isinstance(single, (flint.arb, flint.acb, numbers.Number)):
+        raise TypeError(f"the formula must give a number, got {single!r}")
     return single if isinstance(single, flint.arb) else flint.arb(single)
+
+
+def _gives_no_number(candidate, point):
+    """Whether floating point finds no number either; what leaves its range may be one."""
+    try:
+        with np.errstate(all="ignore", over="raise", under="raise"):
+            return not np.isfinite(float(np.squeeze(candidate(**point))))
+    except Exception:
+        return False
 
 
 def _apart(one, other):
@@ -150,9 +171,11 @@ def _apart(one, other):
 
 
 def _constants(candidate):
-    """Numbers that a text formula holds: near them it may change its course."""
+    """Zero and the numbers that a formula holds: near them it may change its course."""
     written = re.findall(r"(?<![\w.])\d+\.?\d*(?:[eE][+-]?\d+)?", getattr(candidate, "text", ""))
-    return sorted({float(text) for text in written})[:MOST_CONSTANTS]
+    code = getattr(inspect.unwrap(candidate), "__code__", None)
+    held = [value for value in code.co_consts if type(value) in (int, float)] if code else []
+    return sorted({0.0, *map(float, written), *map(float, held)})[:MOST_CONSTANTS]
 
 
 def _around(constants, domain, rng):
@@ -161,11 +184,20 @@ def _around(constants, domain, rng):
     names = [name for name, entry in domain.items() if hasattr(entry, "typical")]
     for constant in constants:
         for name in names:
-            for factor in (0.5, 0.999, 1.0, 1.001, 2.0):
+            for factor in (0.5, 0.999, 1.0, 1.001, 2.0) if constant else (1.0,):
                 point = {**domain.draw(rng, 1)[0], name: constant * factor}
                 if domain.contains(point):
                     points.append(point)
     return points
+
+
+def _with_equal_arguments(domain, rng):
+    """A point for each pair of arguments that may have one value in common: differences of the two vanish there."""
+    points = []
+    for one, other in combinations([name for name, entry in domain.items() if hasattr(entry, "typical")], 2):
+        (point,) = domain.draw(rng, 1)
+        points.append({**point, one: point[other]})
+    return [point for point in points if domain.contains(point)]
 
 
 def _ranges(points):

@@ -7,6 +7,7 @@ import pytest
 from test_runner import A, B, area, theorem
 
 from quadlab import verify as v
+from quadlab.theory.elementary import is_arb, is_symbolic
 from quadlab.theory.intervals import Interval, positive, real, whole_positive
 
 EXACT = {"simulation": None, "enclosure": None}
@@ -46,6 +47,61 @@ def test_verified_is_said_of_the_theorems_own_formula_alone(formula, word):
     if word == v.CONSISTENT:
         assert "no evidence objects at" in result.verdict.reason
         assert "not proved (compared: " in result.verdict.reason
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "a * b + 0 * log(a - 3)",
+        "a * b * sqrt(3 - a) / sqrt(3 - a)",
+        "exp(log(a - 3) + log(b)) + 3 * b",
+        "(a - 3)**0.5 * (a - 3)**0.5 * b + 3 * b",
+        "a * b * (a - 3) / (a - 3)",
+        "a * b * (a**2 - b**2) / (a - b) / (a + b)",
+    ],
+)
+@pytest.mark.parametrize("kind", [v.IDENTITY, v.UPPER])
+def test_a_formula_that_gives_no_number_somewhere_is_refuted_there(formula, kind):
+    """SymPy reduces each of them to a * b."""
+    verdict = judged(formula, kind=kind, derivation=None, certificate=None).verdict
+    assert verdict.word == v.REFUTED
+    assert np.isnan(verdict.witness["formula"])
+    assert verdict.reason.startswith("formula nan, the theorem's ")
+
+
+def test_no_number_at_zero_or_for_negative_arguments():
+    signed = {"domain": v.Domain(a=real, b=real), "certificate": None}
+    for formula in ("exp(log(a)) * b", "sqrt(a * b)**2", "a**(1/3) * a**(2/3) * b", "a**2 * b / a"):
+        assert judged(formula, **signed).verdict.word == v.REFUTED
+    # too large for floating point, but a number
+    assert judged("log(exp(exp(a) + 0 * b)) * 0 + a * b").verdict.word == v.VERIFIED
+    assert judged("exp(a * b) / exp(a * b) * a * b", **signed).verdict.word == v.VERIFIED
+
+
+def other_on_numbers(a, b):
+    return a * b if is_symbolic(a) or is_arb(a) else 2 * a * b
+
+
+def error_on_numbers(a, b):
+    if not is_symbolic(a):
+        raise ValueError("no number is good enough")
+    return a * b
+
+
+def other_at_three(a, b):
+    return 0 * a if a == 3 else a * b
+
+
+def nothing(a, b):
+    return None
+
+
+@pytest.mark.parametrize(
+    ("formula", "word"),
+    [(other_on_numbers, v.REFUTED), (error_on_numbers, v.ERROR), (other_at_three, v.REFUTED), (nothing, v.ERROR)],
+)
+def test_a_function_is_judged_by_what_it_computes(formula, word):
+    assert judged(formula).verdict.word == word
 
 
 def test_the_evidence_of_an_equal_formula_is_the_theorems():
