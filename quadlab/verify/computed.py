@@ -26,6 +26,7 @@ __all__ = ["at_point", "balls", "prepare"]
 
 ROUNDING = 1e-12
 FAR_SHARE = 5  # of the points drawn in the typical ranges, one in five is drawn beyond them as well
+PROFILED = 5  # points at which the oracle is watched: it may go another way at one
 COARSEST = 1e-3  # of the value: an error that a scale may let pass
 NARROWEST = 1e-2  # spread of the points, relative to their size
 
@@ -40,7 +41,7 @@ def prepare(claim, *, rng, further=()):
     drawn = claim.domain.draw(rng, claim.points)
     far = claim.domain.draw_far(rng, -(-claim.points // FAR_SHARE), claim.reach)
     points = [*(point for point in further if _answered(claim, point)), *drawn, *far]
-    shared = closed_forms_called(claim.formula, claim.oracle, drawn[0])
+    shared = closed_forms_called(claim.formula, claim.oracle, *drawn[:PROFILED])
     exact = [_oracle_value(claim, point) for point in points]
     scales = [claim.scale(**point) if claim.scale else abs(value) for point, value in zip(points, exact, strict=True)]
     figures = {
@@ -52,7 +53,7 @@ def prepare(claim, *, rng, further=()):
     objection = _objection(claim, points, figures["resolution"], shared)
 
     def judge(candidate):
-        worst, witness, nearest = 0.0, None, np.inf
+        worst, witness, nearest, finite = 0.0, None, np.inf, False
         for point, value, scale in zip(points, exact, scales, strict=True):
             predicted = _evaluate(candidate, point)
             error = _violation(claim.kind, predicted, value)
@@ -61,12 +62,14 @@ def prepare(claim, *, rng, further=()):
                 error = _violation(claim.kind, predicted, value)
             if not _allowed(error, scale, claim.tolerance) and witness is None:
                 witness = {**point, "formula": predicted, "oracle": value}
+            finite = finite or np.isfinite(predicted) or predicted == value
             worst, nearest = max(worst, error / scale if scale > 0 else error), min(nearest, -error)
         own = {"smallest_gap": nearest} if claim.kind in (UPPER, LOWER) else {"largest_error": worst}
         if witness is not None:
             reason = "formula {}, oracle {}".format(*told_apart(witness["formula"], witness["oracle"]))
             return Evidence("computed", Verdict(REFUTED, reason, witness), claim.name, {**figures, **own})
-        verdict = Verdict(INCONCLUSIVE, objection) if objection else Verdict(VERIFIED)
+        endless = claim.kind in (UPPER, LOWER) and not finite and "the bound is infinite at all points"
+        verdict = Verdict(INCONCLUSIVE, objection or endless) if objection or endless else Verdict(VERIFIED)
         return Evidence("computed", verdict, claim.name, {**figures, **own})
 
     return judge
@@ -191,8 +194,8 @@ def _prepare_window(claim, rng):
     window = claim.window
     grid = np.geomspace(window.low, window.high, 9)
     points = claim.domain.draw(rng, max(1, claim.points // len(grid)))
-    shared = closed_forms_called(claim.formula, claim.oracle, points[0])
     lines = [[{**point, window.parameter: x} for x in grid] for point in points]
+    shared = closed_forms_called(claim.formula, claim.oracle, *(line[-1] for line in lines[:PROFILED]))
     exact = [[_oracle_value(claim, point) for point in line] for line in lines]
 
     def judge(candidate):

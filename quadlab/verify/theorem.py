@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from quadlab.theory.intervals import Interval
 from quadlab.verify.domain import Domain
 from quadlab.verify.formula import parse
 
@@ -54,6 +55,15 @@ class Window:
     order: float
     tolerance: float = 0.05
 
+    def __post_init__(self):
+        if not 0 < self.low < self.high < float("inf"):
+            raise ValueError(f"low and high must satisfy 0 < low < high < inf, got {self.low} and {self.high}")
+        if not 0 <= self.tolerance < abs(self.order) < float("inf"):
+            raise ValueError(
+                f"tolerance must lie in [0, |order|), so that an error which does not vanish shows, "
+                f"got {self.tolerance} for order {self.order}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
@@ -94,6 +104,8 @@ class Claim:
             raise ValueError(
                 f"window must be given for asymptotic and limit claims and only for them, kind is {self.kind}"
             )
+        if self.window is not None:
+            _check_inside(self.window, self.domain)
         if self.points < 1:
             raise ValueError(f"points must be a whole number >= 1, got {self.points}")
         if not 0 <= self.tolerance <= LARGEST_TOLERANCE:
@@ -109,6 +121,14 @@ class Claim:
         object.__setattr__(self, "mutants", mutants)
         if not any((self.derivation, self.oracle, self.simulation, self.certificate, self.enclosure)):
             raise ValueError("a claim needs at least one kind of evidence, got none")
+
+
+def _check_inside(window, domain):
+    inside = domain.get(window.parameter)
+    if not isinstance(inside, Interval):
+        raise ValueError(f"window must be in a numeric argument of the domain, got {window.parameter!r}")
+    if window.low < inside.lower or window.high > inside.upper:
+        raise ValueError(f"window must lie in {inside}, got {window.parameter} from {window.low} to {window.high}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Theorem files that show nothing: none of them is VERIFIED, whatever their evidence says."""
 
 import re
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -19,6 +20,11 @@ def verdict(**changes):
 
 def product(a, b):
     return a * b
+
+
+def window(parameter="a", **options):
+    domain = v.Domain(a=Interval(1, 2, True, True), b=positive)
+    return {"kind": v.ASYMPTOTIC, "domain": domain, "window": v.Window(parameter, **options)}
 
 
 NUMERIC = {"mutants": {"numbers alone": lambda a, b: np.sqrt(float(a)) * b}}
@@ -55,6 +61,42 @@ def test_evidence_that_cannot_fail_does_not_count(evidence, reason):
     assert re.search(reason, found.reason), found.reason
 
 
+class Area:
+    def __call__(self, a, b):
+        return a * b
+
+
+TEXT = v.parse("a * b", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("formula", "oracle"),
+    [
+        (partial(product), product),
+        (partial(partial(product)), cache(product)),
+        (cache(product), partial(product)),
+        (Area(), Area()),
+        (Area(), partial(Area().__call__)),
+        (TEXT, lambda a, b: TEXT(a, b) + 0),
+        (TEXT, v.parse("a * b", ("a", "b"))),
+        (product, lambda a, b: product(a, b) if a > 1 else a * b),
+    ],
+)
+def test_an_oracle_that_calls_the_formula_in_any_dress_does_not_count(formula, oracle):
+    assert "it calls the formula" in verdict(formula=formula, oracle=oracle).reason
+
+
+def test_an_oracle_may_evaluate_other_texts():
+    other = v.parse("log(a) + log(b)", ("a", "b"))
+    assert verdict(formula=TEXT, oracle=lambda a, b: np.exp(other(a, b))).word == v.VERIFIED
+
+
+@pytest.mark.parametrize(("kind", "sign"), [(v.UPPER, 1), (v.LOWER, -1)])
+def test_an_infinite_bound_shows_nothing(kind, sign):
+    bound = {"kind": kind, "formula": lambda a, b: sign * np.inf * a, "mutants": {"other side": f"a * b - {sign}"}}
+    assert "the bound is infinite at all points" in verdict(oracle=product, **bound).reason
+
+
 @pytest.mark.parametrize("value", [1j, 2 + 1j, float("nan"), [1.0, 2.0], "1", None])
 def test_an_oracle_that_gives_no_real_number_is_an_error(value):
     assert verdict(oracle=lambda a, b: value).word == v.ERROR
@@ -63,6 +105,8 @@ def test_an_oracle_that_gives_no_real_number_is_an_error(value):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (window(low=1e-12, high=1e-10, order=1), "window must lie in .*, got a from 1e-12 to 1e-10"),
+        (window(parameter="c", low=1, high=2, order=1), "window must be in a numeric argument of the domain, got 'c'"),
         ({"tolerance": 1.0}, "tolerance must lie in .*, got 1.0"),
         ({"tolerance": float("nan")}, "tolerance must lie in"),
         ({"reach": 0.5}, "reach must be a number >= 1, got 0.5"),
@@ -98,3 +142,18 @@ def test_a_margin_about_zero_counts_by_the_mutants_that_it_refutes():
     claim = {"formula": lambda a, b: 0.0 * a, "simulation": zero}
     assert verdict(**claim, mutants={"one": "1 + 0 * a"}).word == v.VERIFIED
     assert verdict(**claim, mutants={"a thousandth": "a / 1000"}).word == v.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "order", "tolerance", "message"),
+    [
+        (1, 2, 0.04, 0.05, r"tolerance must lie in \[0, \|order\|\)"),
+        (1, 2, 0, 0, "for order 0"),
+        (1, 2, 1, float("nan"), "got nan for order 1"),
+        (2, 1, 1, 0.05, "low < high"),
+        (0, 1, 1, 0.05, "0 < low"),
+    ],
+)
+def test_windows_in_which_everything_passes_are_refused(low, high, order, tolerance, message):
+    with pytest.raises(ValueError, match=message):
+        v.Window("a", low, high, order, tolerance)
