@@ -16,7 +16,7 @@ import numpy as np
 import sympy
 
 from quadlab.verify.certify import NotAlgebraic, prove
-from quadlab.verify.computed import balls
+from quadlab.verify.computed import balls, gives_no_number
 from quadlab.verify.domain import Directions
 from quadlab.verify.symbolic import reduces_to_zero
 from quadlab.verify.symbols import conditions, declared, lengths
@@ -84,7 +84,7 @@ def difference(claim, candidate, point):
                 return float(other), float(other)
             if gap > SMALLEST_DIFFERENCE * size:
                 return _apart(one, other)
-    return (np.nan, own) if own is not None and _gives_no_number(candidate, point) else None
+    return (np.nan, own) if own is not None and gives_no_number(candidate, point) else None
 
 
 def as_identity(claim, candidate):
@@ -100,7 +100,8 @@ def as_identity(claim, candidate):
 
 
 def _identity(claim, candidate, symbols):
-    one, other = (sympy.sympify(np.squeeze(f(**symbols))[()]) for f in (candidate, claim.formula))
+    arrays = {name: np.array(value) if isinstance(value, list) else value for name, value in symbols.items()}
+    one, other = (sympy.sympify(np.squeeze(f(**arrays))[()]) for f in (candidate, claim.formula))
     if reduces_to_zero(one - other):
         return Verdict(VERIFIED)
     try:
@@ -151,15 +152,6 @@ def _ball(value):
     if not isinstance(single, (flint.arb, flint.acb, numbers.Number)):
         raise TypeError(f"the formula must give a number, got {single!r}")
     return single if isinstance(single, flint.arb) else flint.arb(single)
-
-
-def _gives_no_number(candidate, point):
-    """Whether floating point finds no number either; what leaves its range may be one."""
-    try:
-        with np.errstate(all="ignore", over="raise", under="raise"):
-            return not np.isfinite(float(np.squeeze(candidate(**point))))
-    except Exception:
-        return False
 
 
 def _apart(one, other):

@@ -22,7 +22,7 @@ from quadlab.verify.verdict import (
     told_apart,
 )
 
-__all__ = ["at_point", "balls", "prepare"]
+__all__ = ["at_point", "balls", "gives_no_number", "prepare"]
 
 ROUNDING = 1e-12
 FAR_SHARE = 5  # of the points drawn in the typical ranges, one in five is drawn beyond them as well
@@ -53,12 +53,16 @@ def prepare(claim, *, rng, further=()):
     objection = _objection(claim, points, figures["resolution"], shared)
 
     def judge(candidate):
-        worst, witness, nearest, finite = 0.0, None, np.inf, False
+        worst, witness, nearest, finite, outside = 0.0, None, np.inf, False, 0
         for point, value, scale in zip(points, exact, scales, strict=True):
             predicted = _evaluate(candidate, point)
             error = _violation(claim.kind, predicted, value)
             if not _allowed(error, scale, claim.tolerance):
                 predicted = _without_rounding(candidate, point)
+                unfinished = isinstance(candidate, Formula) and not np.isfinite(predicted)
+                if unfinished and not gives_no_number(candidate, point):
+                    outside += 1
+                    continue
                 error = _violation(claim.kind, predicted, value)
             if not _allowed(error, scale, claim.tolerance) and witness is None:
                 witness = {**point, "formula": predicted, "oracle": value}
@@ -68,8 +72,12 @@ def prepare(claim, *, rng, further=()):
         if witness is not None:
             reason = "formula {}, oracle {}".format(*told_apart(witness["formula"], witness["oracle"]))
             return Evidence("computed", Verdict(REFUTED, reason, witness), claim.name, {**figures, **own})
-        endless = claim.kind in (UPPER, LOWER) and not finite and "the bound is infinite at all points"
-        verdict = Verdict(INCONCLUSIVE, objection or endless) if objection or endless else Verdict(VERIFIED)
+        reason = objection
+        if claim.kind in (UPPER, LOWER) and not finite:
+            reason = reason or "the bound is infinite at all points"
+        if outside:
+            reason = reason or f"the formula leaves the range of floating point at {outside} points"
+        verdict = Verdict(INCONCLUSIVE, reason) if reason else Verdict(VERIFIED)
         return Evidence("computed", verdict, claim.name, {**figures, **own})
 
     return judge
@@ -158,6 +166,15 @@ def _without_rounding(candidate, point):
             return float(exact) if known else predicted
     except (ValueError, ArithmeticError, AttributeError, TypeError):
         return predicted
+
+
+def gives_no_number(candidate, point):
+    """Whether floating point finds no number; what leaves its range may be one."""
+    try:
+        with np.errstate(all="ignore", over="raise", under="raise"):
+            return not np.isfinite(float(np.squeeze(candidate(**point))))
+    except Exception:
+        return False
 
 
 def balls(value):

@@ -78,6 +78,19 @@ def test_no_number_at_zero_or_for_negative_arguments():
     assert judged("exp(a * b) / exp(a * b) * a * b", **signed).verdict.word == v.VERIFIED
 
 
+def test_leaving_the_range_of_floating_point_refutes_nothing():
+    equal = "a * b + sin(exp(a))**2 + cos(exp(a))**2 + erf(a) + erfc(a) - 2"
+    result = judged(equal, domain=v.Domain(a=positive, b=positive), derivation=None, certificate=None)
+    assert result.verdict.word == v.CONSISTENT
+    assert "leaves the range of floating point at" in result.verdict.reason
+
+
+def test_functions_of_directions_are_given_arrays():
+    claim = {"domain": v.Domain(a=v.Directions(real, 1, 3), b=positive), "derivation": None, "certificate": None}
+    squares = {"formula": lambda a, b: b * (a**2).sum(), "oracle": lambda a, b: b * float(np.dot(a, a))}
+    assert judged("sum(b * a**2)", **claim, **squares, mutants={"sum": "b * sum(a)"}).verdict.word == v.VERIFIED
+
+
 def other_on_numbers(a, b):
     return a * b if is_symbolic(a) or is_arb(a) else 2 * a * b
 
