@@ -261,6 +261,7 @@ THEOREM = Theorem(
             formula=parse(ELLIPSOID, ("eigenvalues", "direction", "noise_variances", "learning_rate", "samples")),
             derivation=from_update_rule,
             oracle=root_along,
+            reach=30,
             certificate=outside,
             points=60,
             mutants={
