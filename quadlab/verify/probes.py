@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from quadlab.verify.statistics import one_number
 from quadlab.verify.theorem import ASYMPTOTIC, LIMIT, LOWER, UPPER
 from quadlab.verify.verdict import REFUTED, SKIPPED, VERIFIED, Verdict
 
@@ -116,6 +117,6 @@ def _differs(claim, pair, points, values):
 def _value(formula, point):
     try:
         with np.errstate(all="ignore"):
-            return float(np.squeeze(formula(**point)))
+            return one_number("formula", formula(**point))
     except Exception:
         return None
