@@ -104,9 +104,8 @@ def _comparison(claim, candidate, seed):
 
 def _unread(kind, claim, error):
     """What prevents a comparison is no objection to the formula, and the reason why it stays open."""
-    word = INCONCLUSIVE if isinstance(error, (GaveUp, TypeError, AttributeError, NotImplementedError)) else ERROR
     reason = str(error) if isinstance(error, GaveUp) else failure(error).reason
-    return Evidence(kind, Verdict(INCONCLUSIVE if word == ERROR else word, reason), claim.name)
+    return Evidence(kind, Verdict(INCONCLUSIVE, reason), claim.name)
 
 
 def _judged(claim, kind, prepare, formula):

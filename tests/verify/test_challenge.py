@@ -156,6 +156,8 @@ def test_directions_are_compared_for_every_length_of_the_domain():
         judged("sum((sqrt(b) * a + 10**6)**2 - 10**12 - 2 * 10**6 * sqrt(b) * a)", **claim).verdict.word == v.VERIFIED
     )
     assert judged("b * sum(a**2) + where(sum(a) > 1000, 1, 0)", **claim).verdict.word == v.REFUTED
+    beyond_one = "where(sum(1 + 0 * a) > 3/2, where(abs(b - pi) < 1e-9, exp(-b), 0), 0)"
+    assert judged(f"b * sum(a**2) + {beyond_one}", **claim).verdict.word == v.CONSISTENT
     assert "is a sum over directions missing?" in judged("b * a**2", **claim).verdict.reason
 
 
@@ -168,6 +170,9 @@ def test_the_first_witness_is_in_the_arguments_of_the_formula():
         "formula",
         "theorem",
     }
+    bound = {"kind": v.UPPER, "certificate": None, "mutants": {"half": "a * b / 2"}}
+    witness = judged("a * b / 2", **bound, **derivation).verdict.witness
+    assert set(witness) == {"a", "b", "formula", "oracle"}
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,10 @@ NUMERIC = {"mutants": {"numbers alone": lambda a, b: np.sqrt(float(a)) * b}}
             "cannot see: 1.01 times",
         ),
         (
+            {"kind": v.UPPER, "certificate": lambda formula: [v.Statement("true", A * B > 0)], **NUMERIC},
+            "cannot see: 1.01 times, 0.99 times",
+        ),
+        (
             {"enclosure": lambda formula: [v.Inequality("positive", lambda a, b: formula(a, b) + 1, BOX)]},
             "cannot see: 1.01 times, a small term more",
         ),
