@@ -13,6 +13,7 @@ from quadlab import verify as v
 from quadlab.problems import Quadratic
 from quadlab.simulate import flow
 from quadlab.theory.intervals import positive
+from quadlab.verify.computed import _without_rounding
 from quadlab.verify.runner import MutantResult, attempt, failure, judges
 from quadlab.verify.statistics import MARGINS, check_spread, sample_size
 from quadlab.verify.symbolic import judge as judge_symbolic
@@ -444,3 +445,9 @@ def test_no_symbol_keeps_its_value_at_the_symbolic_test_points(count):
                 derivation=lambda formula, r=residual: v.Derivation((), {"r": r}), mutants={"one": "1"},
             )  # fmt: skip
             assert judge_symbolic(claim, claim.formula).verdict.word == v.REFUTED
+
+
+def test_a_second_look_that_knows_no_digit_changes_nothing():
+    """The argument of the sine has 476 digits, and 100 are looked at."""
+    wild = v.parse("a * b + sin(exp(exp(a)))", ("a", "b"))
+    assert np.isnan(_without_rounding(wild, {"a": 7.0, "b": 1.0}))
